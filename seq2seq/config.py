@@ -1,0 +1,378 @@
+"""Every setting of a translation run, declared once: one `Config` value is the whole run.
+
+From these classes come the TOML files, `--set`, `seq2seq settings` and the `config.toml` in every run directory.
+Relative paths in a file are meant from the folder of that file, so a run with its data inside can be moved.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from seq2seq.errors import ConfigError
+from seq2seq.settings import from_dict, to_dict, with_overrides
+
+Norm = Literal["pre", "post"]
+Activation = Literal["relu", "gelu", "reglu", "geglu", "swiglu"]
+TiedEmbeddings = Literal["none", "decoder", "all"]
+Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Metric = Literal["bleu", "chrf", "loss"]
+
+_PATHS = ("source", "target", "path")  # of a CorpusConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Where sentence pairs come from: two text files, one file with both sides, or a data set of the Hub or on disk."""
+
+    source: Annotated[str, "text file of the source side, one sentence a line (.gz too); goes with `target`"] = ""
+    target: Annotated[str, "text file of the target side"] = ""
+    path: Annotated[str, "one .tsv, .jsonl or .parquet file (.tsv and .jsonl also .gz), or a saved data set folder"] = ""
+    dataset: Annotated[str, "name of a data set on the Hugging Face Hub, such as bentrevett/multi30k"] = ""
+    subset: Annotated[str, "configuration name of the Hub data set"] = ""
+    split: Annotated[str, "split of the data set"] = "train"
+    revision: Annotated[str, "commit, tag or branch of the Hub data set; pin a commit to repeat a result"] = ""
+    source_column: Annotated[str, "column of the source side (a 0-based number for .tsv); empty: found by name"] = ""
+    target_column: Annotated[str, "column of the target side"] = ""
+    drop_empty: Annotated[bool, "drop (and count) pairs with an empty side instead of refusing the corpus"] = True
+
+    def __post_init__(self) -> None:
+        """Check that exactly one kind of place is named."""
+        if bool(self.source) != bool(self.target):
+            raise ConfigError("a corpus of text files needs both `source` and `target`")
+        kinds = [name for name in ("source", "path", "dataset") if getattr(self, name)]
+        if len(kinds) != 1:
+            got = f"{len(kinds)} ({', '.join(kinds)})" if kinds else "none"
+            raise ConfigError(f"a corpus is named by `source` and `target`, by `path` or by `dataset`: got {got}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The languages and the corpora of a run."""
+
+    source_language: Annotated[str, "language code of the source side, such as de"] = ""
+    target_language: Annotated[str, "language code of the target side, such as en"] = ""
+    train: Annotated[tuple[CorpusConfig, ...], "training corpora, read one after another"] = ()
+    validation: Annotated[CorpusConfig | None, "held-out corpus that chooses the best checkpoint"] = None
+    test: Annotated[CorpusConfig | None, "held-out corpus that is scored at the end, and only then"] = None
+    max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped and counted"] = 256
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("data.max_length", self.max_length, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How a recipe's `prepare` stage cleans training pairs; validation and test text is never changed."""
+
+    max_characters: Annotated[int, "longest side of a pair in characters"] = 1000
+    max_ratio: Annotated[float, "longest allowed ratio of the sides' lengths in characters, for pairs over 20"] = 4.0
+    deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True
+    remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("prepare.max_characters", self.max_characters, 1)
+        _at_least("prepare.max_ratio", self.max_ratio, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The SentencePiece tokenizer (Kudo and Richardson 2018)."""
+
+    path: Annotated[str, "folder of an existing tokenizer; empty: train one on the training corpora"] = ""
+    algorithm: Annotated[Literal["unigram", "bpe"], "unigram (Kudo 2018) or bpe (Sennrich et al. 2016)"] = "unigram"
+    vocab_size: Annotated[int, "pieces in a vocabulary, special ones included"] = 8000
+    joint: Annotated[bool, "one vocabulary for both sides; false: one for each side"] = True
+    byte_fallback: Annotated[bool, "spell unknown characters in bytes, so that nothing is unknown"] = True
+    character_coverage: Annotated[float, "share of the characters to cover; 0.9995 suits Chinese and Japanese"] = 1.0
+    user_symbols: Annotated[tuple[str, ...], "strings that are always one piece, such as tags"] = ()
+    normalization: Annotated[Literal["nfkc", "identity"], "Unicode normalisation of all text"] = "nfkc"
+    max_sentences: Annotated[int, "lines sampled for training the tokenizer, 0 for all"] = 2_000_000
+    seed: Annotated[int, "seed of that sample"] = 1
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("tokenizer.vocab_size", self.vocab_size, 8)
+        _at_least("tokenizer.max_sentences", self.max_sentences, 0)
+        _within("tokenizer.character_coverage", self.character_coverage, 0.5, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The Transformer (Vaswani et al. 2017)."""
+
+    preset: Annotated[Literal["custom", "tiny", "base", "big"], "sizes to start from; other settings go on top"] = (
+        "custom"
+    )
+    encoder_layers: Annotated[int, "layers of the encoder"] = 6
+    decoder_layers: Annotated[int, "layers of the decoder"] = 6
+    d_model: Annotated[int, "width of the model"] = 512
+    d_ff: Annotated[int, "inner width of the feed-forward layers"] = 2048
+    num_heads: Annotated[int, "attention heads; must divide d_model"] = 8
+    dropout: Annotated[float, "dropout on embeddings and on the output of every sub-layer"] = 0.1
+    attention_dropout: Annotated[float, "dropout on attention weights"] = 0.0
+    activation_dropout: Annotated[float, "dropout inside the feed-forward layers"] = 0.0
+    norm: Annotated[Norm, "layer norm before each sub-layer, or after it as in the paper"] = "pre"
+    activation: Annotated[Activation, "of the feed-forward layers; *glu are gated (Shazeer 2020)"] = "relu"
+    tied_embeddings: Annotated[
+        TiedEmbeddings, "matrices shared: none, decoder (input and output), all (with the source too; joint only)"
+    ] = "all"
+    max_length: Annotated[int, "longest sequence in tokens that the model takes"] = 1024
+    source_vocab_size: Annotated[int, "pieces of the source vocabulary; 0: taken from the tokenizer"] = 0
+    target_vocab_size: Annotated[int, "pieces of the target vocabulary; 0: taken from the tokenizer"] = 0
+
+    def __post_init__(self) -> None:
+        """Check the bounds and what must fit together."""
+        for name in ("encoder_layers", "decoder_layers", "d_model", "d_ff", "num_heads", "max_length"):
+            _at_least(f"model.{name}", getattr(self, name), 1)
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            _within(f"model.{name}", getattr(self, name), 0, 0.99)
+        if self.d_model % self.num_heads:
+            raise ConfigError(f"`model.num_heads` = {self.num_heads}: must divide `model.d_model` = {self.d_model}")
+        if self.d_model % 2:
+            raise ConfigError(f"`model.d_model` = {self.d_model}: must be even, half sines and half cosines")
+        if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
+            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; use 'decoder' or 'none'")
+
+
+# Vaswani et al. 2017, table 3, and the Transformer-Tiny of Wu et al. 2021 (arXiv 2105.14462) for small corpora.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "custom": {},
+    "tiny": {
+        "encoder_layers": 4, "decoder_layers": 4, "d_model": 128, "d_ff": 256, "num_heads": 4, "dropout": 0.3,
+        "norm": "post",
+    },
+    "base": {"dropout": 0.1, "norm": "post"},
+    "big": {"d_model": 1024, "d_ff": 4096, "num_heads": 16, "dropout": 0.3, "norm": "post"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The optimiser, its schedule, and what is written when. A step is one update of the optimiser."""
+
+    steps: Annotated[int, "steps to train"] = 100_000
+    max_minutes: Annotated[float, "stop after so many minutes of training, 0 for no limit"] = 0.0
+    batch_tokens: Annotated[int, "tokens in a micro-batch: sentences times the longest side, padding included"] = 4096
+    accumulate: Annotated[int, "micro-batches whose gradients make one step, on each process"] = 1
+    learning_rate: Annotated[float, "highest learning rate, reached after the warm-up"] = 5e-4
+    schedule: Annotated[Schedule, "how the learning rate falls after the warm-up"] = "inverse_sqrt"
+    warmup_steps: Annotated[int, "steps in which the learning rate rises from 0"] = 4000
+    final_learning_rate: Annotated[float, "learning rate at `steps`, for cosine and linear"] = 0.0
+    adam_betas: Annotated[tuple[float, ...], "the two decay rates of AdamW's moments"] = (0.9, 0.98)
+    adam_epsilon: Annotated[float, "epsilon of AdamW"] = 1e-9
+    weight_decay: Annotated[float, "decoupled weight decay of the matrices"] = 0.0
+    clip_norm: Annotated[float, "largest norm of the gradient, 0 for no clipping"] = 1.0
+    label_smoothing: Annotated[float, "probability spread over the vocabulary (Szegedy et al. 2016)"] = 0.1
+    subword_sampling: Annotated[
+        float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
+    ] = 0.0
+    precision: Annotated[Precision, "of matrix products; bfloat16 and float16 by autocast where the device has it"] = (
+        "float32"
+    )
+    ema_decay: Annotated[float, "decay of an exponential moving average of the weights, 0 for none"] = 0.0
+    seed: Annotated[int, "seed of the initial weights, the data order, dropout and subword sampling"] = 1
+    log_every: Annotated[int, "steps between lines on the console and in metrics.jsonl"] = 50
+    validate_every: Annotated[int, "steps between validations, 0 for none"] = 1000
+    validation_metric: Annotated[Metric, "what chooses the best checkpoint and stops early"] = "bleu"
+    validation_beam_size: Annotated[int, "beam size of the translations that validation scores"] = 1
+    validation_sentences: Annotated[int, "validation pairs to translate, 0 for all; the loss takes all"] = 0
+    checkpoint_every: Annotated[int, "steps between checkpoints, 0: at each validation"] = 0
+    keep_checkpoints: Annotated[int, "latest checkpoints to keep, beside the best"] = 5
+    patience: Annotated[int, "validations without improvement after which training stops, 0 for no early stopping"] = 0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("steps", "batch_tokens", "accumulate", "log_every", "validation_beam_size", "keep_checkpoints"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in (
+            "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
+            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed",
+        ):  # fmt: skip
+            _at_least(f"training.{name}", getattr(self, name), 0)
+        for name in ("label_smoothing", "subword_sampling", "ema_decay"):
+            _within(f"training.{name}", getattr(self, name), 0, 0.99999)
+        if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """Search: beam search, greedy (a beam of 1), or sampling."""
+
+    beam_size: Annotated[int, "hypotheses kept at each step; 1 is greedy"] = 5
+    n_best: Annotated[int, "translations to give for each sentence; at most beam_size"] = 1
+    length_penalty: Annotated[float, "alpha: scores are log-probability / length penalty; 0 for none"] = 1.0
+    length_penalty_form: Annotated[
+        Literal["power", "gnmt"], "length^alpha, or ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)"
+    ] = "power"
+    max_length_ratio: Annotated[float, "longest output in tokens: ratio * source tokens + max_length_offset"] = 2.0
+    max_length_offset: Annotated[int, "tokens added to the longest output"] = 20
+    min_length_ratio: Annotated[float, "shortest output in tokens: ratio * source tokens"] = 0.0
+    no_repeat_ngram: Annotated[int, "n-grams of tokens of this size occur once at most, 0 for no rule"] = 0
+    sample: Annotated[bool, "draw translations from the model instead of searching for the best"] = False
+    temperature: Annotated[float, "of sampling; below 1 sharper"] = 1.0
+    top_k: Annotated[int, "sample from the k likeliest tokens, 0 for all"] = 0
+    top_p: Annotated[float, "sample from the likeliest tokens of this total probability (Holtzman et al. 2020)"] = 1.0
+    seed: Annotated[int, "seed of sampling"] = 1
+    batch_size: Annotated[int, "sentences decoded together, at most"] = 64
+    batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
+    too_long: Annotated[Literal["split", "refuse"], "what becomes of sentences longer than the model can take"] = "split"
+
+    def __post_init__(self) -> None:
+        """Check the bounds and what must fit together."""
+        for name in ("beam_size", "n_best", "batch_size", "batch_tokens"):
+            _at_least(f"decoding.{name}", getattr(self, name), 1)
+        for name in (
+            "length_penalty", "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
+        ):  # fmt: skip
+            _at_least(f"decoding.{name}", getattr(self, name), 0)
+        _within("decoding.top_p", self.top_p, 1e-6, 1)
+        _within("decoding.temperature", self.temperature, 1e-3, 100)
+        if not self.sample and self.n_best > self.beam_size:
+            raise ConfigError(f"`decoding.n_best` = {self.n_best}: is over `decoding.beam_size` = {self.beam_size}")
+        if self.min_length_ratio > self.max_length_ratio:
+            raise ConfigError(
+                f"`decoding.min_length_ratio` = {self.min_length_ratio}: is over "
+                f"`decoding.max_length_ratio` = {self.max_length_ratio}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """What a recipe does around training."""
+
+    description: Annotated[str, "one line for `seq2seq recipe list`"] = ""
+    average: Annotated[int, "latest checkpoints to average after training, 0 for none"] = 0
+    samples: Annotated[int, "held-out sentences to show with translation and reference at the end"] = 8
+    validation_size: Annotated[int, "pairs held out for validation, where the corpus has no split of its own"] = 500
+    test_size: Annotated[int, "pairs held out for the test, where the corpus has no split of its own"] = 1000
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("average", "samples"):
+            _at_least(f"recipe.{name}", getattr(self, name), 0)
+        for name in ("validation_size", "test_size"):
+            _at_least(f"recipe.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole translation run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+
+    def __post_init__(self) -> None:
+        """Check what must fit together across sections."""
+        if self.model.tied_embeddings == "all" and not self.tokenizer.joint:
+            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; use 'decoder' or 'none'")
+        if self.data.max_length > self.model.max_length:
+            raise ConfigError(
+                f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
+            )
+        if self.recipe.average > self.training.keep_checkpoints:
+            raise ConfigError(
+                f"`recipe.average` = {self.recipe.average}: is over "
+                f"`training.keep_checkpoints` = {self.training.keep_checkpoints}"
+            )
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file, lay `KEY=VALUE` overrides over it, and resolve relative paths from the file's folder.
+
+    Raises:
+        ConfigError: if the file is missing, is not TOML or UTF-8, or holds an unknown or ill-typed setting.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; `seq2seq recipe copy NAME DIR` gives one to start from") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the config file is not UTF-8; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return resolve_paths(config_from_dict(values, overrides), path.resolve().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A config from nested plain values; a model preset fills in what the values leave open."""
+    merged = with_overrides(Config, values, overrides)
+    model = merged.get("model", {})
+    preset = model.get("preset", "custom") if isinstance(model, dict) else "custom"
+    if isinstance(preset, str) and preset in PRESETS:
+        # The sizes are spelled out from here on, so a saved config does not change when a preset does.
+        merged["model"] = {**PRESETS[preset], **model, "preset": "custom"}
+    return from_dict(Config, merged)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values from which `config_from_dict` makes the same config."""
+    return to_dict(config)
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a config as TOML; paths inside the file's folder are written relative to it, others absolute."""
+    import tomli_w
+
+    from seq2seq.files import atomic_write
+
+    folder = path.resolve().parent
+    relative = _map_paths(config, lambda text: _relative(text, folder))
+    with atomic_write(path) as file:
+        file.write(tomli_w.dumps(config_to_dict(relative)))
+
+
+def resolve_paths(config: Config, folder: Path) -> Config:
+    """The config with every relative path made absolute, from `folder`."""
+    return _map_paths(config, lambda text: str(folder / Path(text).expanduser()))
+
+
+def _map_paths(config: Config, change: Any) -> Config:
+    def corpus(value: CorpusConfig | None) -> CorpusConfig | None:
+        if value is None:
+            return None
+        return replace(value, **{name: change(getattr(value, name)) for name in _PATHS if getattr(value, name)})
+
+    data = replace(
+        config.data,
+        train=tuple(corpus(item) for item in config.data.train),
+        validation=corpus(config.data.validation),
+        test=corpus(config.data.test),
+    )
+    tokenizer = config.tokenizer
+    if tokenizer.path:
+        tokenizer = replace(tokenizer, path=change(tokenizer.path))
+    return replace(config, data=data, tokenizer=tokenizer)
+
+
+def _relative(text: str, folder: Path) -> str:
+    path = Path(text).resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigError(f"`{name}` = {value}: must be at least {least}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"`{name}` = {value}: must be from {low} to {high}")
