@@ -7,7 +7,7 @@ Relative paths in a file are meant from the folder of that file, so a run with i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,8 +22,6 @@ Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Metric = Literal["bleu", "chrf", "loss"]
 
-_PATHS = ("source", "target", "path")  # of a CorpusConfig
-
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
@@ -31,7 +29,7 @@ class CorpusConfig:
 
     source: Annotated[str, "text file of the source side, one sentence a line (.gz too); goes with `target`"] = ""
     target: Annotated[str, "text file of the target side"] = ""
-    path: Annotated[str, "one .tsv, .jsonl or .parquet file (.tsv and .jsonl also .gz), or a saved data set folder"] = ""
+    path: Annotated[str, "a .tsv, .jsonl or .parquet file (.tsv and .jsonl also .gz), or a saved data set"] = ""
     dataset: Annotated[str, "name of a data set on the Hugging Face Hub, such as bentrevett/multi30k"] = ""
     subset: Annotated[str, "configuration name of the Hub data set"] = ""
     split: Annotated[str, "split of the data set"] = "train"
@@ -59,7 +57,7 @@ class DataConfig:
     train: Annotated[tuple[CorpusConfig, ...], "training corpora, read one after another"] = ()
     validation: Annotated[CorpusConfig | None, "held-out corpus that chooses the best checkpoint"] = None
     test: Annotated[CorpusConfig | None, "held-out corpus that is scored at the end, and only then"] = None
-    max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped and counted"] = 256
+    max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped"] = 256
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -138,7 +136,7 @@ class ModelConfig:
         if self.d_model % 2:
             raise ConfigError(f"`model.d_model` = {self.d_model}: must be even, half sines and half cosines")
         if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
-            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; use 'decoder' or 'none'")
+            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; or use 'decoder'")
 
 
 # Vaswani et al. 2017, table 3, and the Transformer-Tiny of Wu et al. 2021 (arXiv 2105.14462) for small corpora.
@@ -199,7 +197,7 @@ class TrainingConfig:
         for name in ("label_smoothing", "subword_sampling", "ema_decay"):
             _within(f"training.{name}", getattr(self, name), 0, 0.99999)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
-            raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to below 1")
+            raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +221,7 @@ class DecodingConfig:
     seed: Annotated[int, "seed of sampling"] = 1
     batch_size: Annotated[int, "sentences decoded together, at most"] = 64
     batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
-    too_long: Annotated[Literal["split", "refuse"], "what becomes of sentences longer than the model can take"] = "split"
+    too_long: Annotated[Literal["split", "refuse"], "what becomes of sentences longer than the model takes"] = "split"
 
     def __post_init__(self) -> None:
         """Check the bounds and what must fit together."""
@@ -277,7 +275,7 @@ class Config:
     def __post_init__(self) -> None:
         """Check what must fit together across sections."""
         if self.model.tied_embeddings == "all" and not self.tokenizer.joint:
-            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; use 'decoder' or 'none'")
+            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; or use 'decoder'")
         if self.data.max_length > self.model.max_length:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
@@ -299,7 +297,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     try:
         values = tomllib.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file; `seq2seq recipe copy NAME DIR` gives one to start from") from None
+        raise ConfigError(f"{path}: no such config file; `seq2seq recipe copy NAME DIR` gives one") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -345,17 +343,16 @@ def resolve_paths(config: Config, folder: Path) -> Config:
     return _map_paths(config, lambda text: str(folder / Path(text).expanduser()))
 
 
-def _map_paths(config: Config, change: Any) -> Config:
-    def corpus(value: CorpusConfig | None) -> CorpusConfig | None:
-        if value is None:
-            return None
-        return replace(value, **{name: change(getattr(value, name)) for name in _PATHS if getattr(value, name)})
+def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
+    def corpus(value: CorpusConfig) -> CorpusConfig:
+        source, target, path = (text and change(text) for text in (value.source, value.target, value.path))
+        return replace(value, source=source, target=target, path=path)
 
     data = replace(
         config.data,
         train=tuple(corpus(item) for item in config.data.train),
-        validation=corpus(config.data.validation),
-        test=corpus(config.data.test),
+        validation=config.data.validation and corpus(config.data.validation),
+        test=config.data.test and corpus(config.data.test),
     )
     tokenizer = config.tokenizer
     if tokenizer.path:

@@ -11,7 +11,6 @@ import difflib
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from seq2seq.errors import ConfigError
@@ -28,7 +27,6 @@ class Setting(NamedTuple):
     default: Any
 
 
-@cache
 def declared(cls: type) -> dict[str, Setting]:
     """The settings of a dataclass, by name, in the order of declaration."""
     hints = get_type_hints(cls, include_extras=True)
@@ -62,7 +60,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """The nested plain values of a settings object; None is left out, since TOML has no null."""
-    plain = {}
+    plain: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
@@ -74,7 +72,7 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return plain
 
 
-def with_overrides(cls: type[Any], values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def with_overrides(cls: type, values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Nested values with `a.b=VALUE` overrides laid over them; VALUE is read as TOML, or as bare text for a string."""
     result = _copy(values)
     for override in overrides:
@@ -82,7 +80,8 @@ def with_overrides(cls: type[Any], values: Mapping[str, Any], overrides: Sequenc
         if not equals:
             raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as --set training.steps=1000")
         *sections, name = key.strip().split(".")
-        place, owner, path = result, cls, ""
+        owner: type = cls
+        place, path = result, ""
         for section in sections:
             owner = _section(owner, section, path)
             place = place.setdefault(section, {})

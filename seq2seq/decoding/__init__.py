@@ -1,0 +1,1 @@
+"""Search and translation: text in, text out."""

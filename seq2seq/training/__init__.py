@@ -1,0 +1,1 @@
+"""Training: loss, schedule, validation and the loop."""

@@ -1,0 +1,41 @@
+"""`seq2seq average`: one checkpoint as the mean of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import PATH
+
+
+@click.command()
+@click.argument("run", type=PATH, metavar="RUN")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Average the N latest checkpoints.")
+@click.option("--best", type=click.IntRange(min=1), metavar="N", help="Average the N with the best validation scores.")
+def average(*, run: Path, last: int | None, best: int | None) -> None:
+    """Average the weights of checkpoints of RUN into a new one, which often translates better; default: all there are.
+
+    The average is validated like any checkpoint, so it becomes the run's best if it is. Prints its folder.
+    """
+    if last is not None and best is not None:
+        raise click.UsageError("--last and --best exclude each other")
+    from seq2seq import checkpoint
+    from seq2seq.training.validation import read_validation_pairs, validate
+
+    checkpoint.resolve(run)  # says what is wrong with RUN before anything else is read
+
+    folder = checkpoint.average(
+        run,
+        last=last,
+        best=best,
+        validate=lambda model, config, tokenizer: (
+            validate(model, tokenizer, pairs, config) if (pairs := read_validation_pairs(config)) else None
+        ),
+    )
+    scores = checkpoint.read_info(folder).validation
+    if scores:
+        click.echo(
+            f"validation: loss {scores['loss']:.3f}, BLEU {scores['bleu']:.2f}, chrF {scores['chrf']:.2f}", err=True
+        )
+    click.echo(folder)

@@ -1,0 +1,114 @@
+"""The `seq2seq` command: its subcommands, loaded when they are asked for, and what becomes of errors.
+
+Exit status: 0 done, 1 a user's mistake (one line on stderr), 2 wrong usage, 130 interrupted after saving.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from seq2seq.errors import Interrupted, Seq2SeqError
+
+from .streams import complain, drop_stdout
+
+# Each is a click command of the same name in the module of that name.
+_COMMANDS = ("recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "settings")
+
+
+class CommandLine(click.Group):
+    """A group whose commands are imported by name, and whose errors are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The subcommands in the order in which one meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a subcommand; an unknown one gets the closest known name."""
+        if not args[0].startswith("-") and args[0] not in _COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_COMMANDS)}"
+            raise click.UsageError(f"no such command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; a reader that closes the pipe, as `head` does, ends it quietly."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            drop_stdout()
+            ctx.exit(0)
+        return result
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Run the command line and exit with its status."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, prog_name or "seq2seq", standalone_mode=False, **extra)
+        try:
+            # A command that calls `ctx.exit(status)` has that status returned here.
+            status = super().main(args, prog_name or "seq2seq", standalone_mode=False, **extra)
+        except Exception as error:
+            status = _report(error)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Say what went wrong, in one line; return the exit status."""
+    if os.environ.get("SEQ2SEQ_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)
+    match error:
+        case click.Abort():
+            complain("interrupted")
+            return 130
+        case Interrupted():
+            complain(f"interrupted: {error}")
+            return 130
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else "seq2seq"
+            complain(f"error: {error.format_message().rstrip('.')}; see `{path} --help`")
+            return error.exit_code
+        case Seq2SeqError():
+            complain(f"error: {error}")
+        case OSError():
+            drop_stdout()
+            complain(f"error: {_describe(error)}")
+        case _:
+            complain(f"internal error: {type(error).__name__}: {error}; SEQ2SEQ_DEBUG=1 shows where")
+    return 1
+
+
+def _describe(error: OSError) -> str:
+    """An operating system's error as `file: reason`."""
+    if error.strerror is None:
+        return str(error) or type(error).__name__
+    name = error.filename2 or error.filename
+    reason = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else f"cannot write: {reason}"
+
+
+@click.group(
+    cls=CommandLine,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First steps: `seq2seq recipe run quickstart`. SEQ2SEQ_DEBUG=1 shows tracebacks.",
+)
+@click.version_option(package_name="seq2seq", message="seq2seq %(version)s")
+def main() -> None:
+    """Train your own translator, from parallel text to translations."""

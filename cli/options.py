@@ -1,0 +1,55 @@
+"""Options that several commands share; those of decoding are derived from `DecodingConfig`, where they are declared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+from seq2seq.config import DecodingConfig
+from seq2seq.settings import Setting, declared
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEV", help="auto, cpu, cuda or cuda:N."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Change a setting, such as training.steps=1000; may be repeated. `seq2seq settings` lists all.",
+)  # fmt: skip
+
+
+def decoding_options(command: F) -> F:
+    """Add an option for each field of `DecodingConfig`; what is not given stays as the run has it."""
+    for setting in reversed(declared(DecodingConfig).values()):
+        command = _decoding_option(setting)(command)
+    return command
+
+
+def with_decoding(config: DecodingConfig, options: Mapping[str, Any]) -> DecodingConfig:
+    """A run's decoding settings, with the options that were given laid over them.
+
+    Raises:
+        ConfigError: if a value is out of bounds, or the values do not fit one another.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("n_best", 1) > config.beam_size and "beam_size" not in given:
+        given["beam_size"] = given["n_best"]  # asking for ten translations is asking for a beam that holds them
+    return dataclasses.replace(config, **given)
+
+
+def _decoding_option(setting: Setting) -> Callable[[F], F]:
+    name = setting.name.replace("_", "-")
+    meaning = f"{setting.meaning[:1].upper()}{setting.meaning[1:]}."
+    if setting.type is bool:
+        return click.option(f"--{name}/--no-{name}", default=None, help=meaning)
+    if get_origin(setting.type) is Literal:
+        return click.option(f"--{name}", type=click.Choice(get_args(setting.type)), help=meaning)
+    metavar = {int: "N", float: "X"}[setting.type]
+    return click.option(f"--{name}", type=setting.type, metavar=metavar, help=meaning)

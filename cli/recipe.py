@@ -1,0 +1,108 @@
+"""`seq2seq recipe`: list, show, copy and run recipes, shipped ones by name and others by the path of their TOML."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from seq2seq.errors import RecipeError
+
+from .options import PATH, device_option, set_option
+
+
+@click.group()
+def recipe() -> None:
+    """Recipes: from a public corpus to a translator and its scores, with one command.
+
+    NAME is one of `seq2seq recipe list`, or the path of a recipe of your own, my/NAME.toml with my/NAME.py beside it.
+    """
+
+
+@recipe.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with seq2seq."""
+    shipped = _shipped()
+    width = max(map(len, shipped))
+    for name, path in shipped.items():
+        description = tomllib.loads(path.read_text(encoding="utf-8")).get("recipe", {}).get("description", "")
+        click.echo(f"{name:{width}}  {description}")
+
+
+@recipe.command()
+@click.argument("name")
+def show(*, name: str) -> None:
+    """Print the settings of a recipe, and where its files are."""
+    path = _find(name)
+    click.echo(f"# {path}\n# {path.with_suffix('.py')}", err=True)
+    click.echo(path.read_text(encoding="utf-8"), nl=False)
+
+
+@recipe.command()
+@click.argument("name")
+@click.argument("folder", metavar="DIR", type=PATH)
+def copy(*, name: str, folder: Path) -> None:
+    """Copy a recipe's two files into DIR, to change and run them there."""
+    path = _find(name)
+    sources = [file for file in (path, path.with_suffix(".py")) if file.exists()]
+    for source in sources:
+        if (folder / source.name).exists():
+            raise RecipeError(f"{folder / source.name}: exists already; move it away or choose another DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        shutil.copyfile(source, folder / source.name)
+    click.echo(f"run it with: seq2seq recipe run {folder / path.name}", err=True)
+
+
+@recipe.command()
+@click.argument("name")
+@click.option("--output", type=PATH, metavar="DIR", help="The run directory to make or go on with.  [default: runs/NAME]")
+@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching the corpus.")
+@set_option
+@device_option
+@click.option("--overwrite", is_flag=True, help="Start anew where a run exists.")
+def run(
+    *, name: str, output: Path | None, data: Path | None, overrides: tuple[str, ...], device: str, overwrite: bool
+) -> None:
+    """Fetch, prepare, train, average, translate and evaluate.
+
+    A stage is skipped when it is done and unchanged, so a run that was stopped goes on where it was. What is left in
+    DIR is a run directory for the other commands.
+    """
+    path = _find(name)
+    from seq2seq.recipe import load_recipe, run_recipe
+
+    loaded = load_recipe(path, overrides)
+    target = output or Path("runs") / path.stem
+    run_recipe(loaded, target, data=data, device=device, report=lambda line: click.echo(line, err=True))
+
+
+def _shipped() -> dict[str, Path]:
+    """The TOML files of the shipped recipes by name."""
+    folder = Path(str(resources.files("seq2seq_recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _find(name: str) -> Path:
+    """The TOML file of a recipe.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe; `seq2seq recipe copy NAME DIR` gives one to start from")
+        return path
+    shipped = _shipped()
+    if name not in shipped:
+        close = difflib.get_close_matches(name, shipped, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "`seq2seq recipe list` lists them"
+        own = f"; your own is ./{name}.toml" if Path(f"{name}.toml").is_file() else ""
+        raise RecipeError(f"{name!r}: no such recipe; {hint}{own}")
+    return shipped[name]

@@ -1,0 +1,85 @@
+"""Standard input, output and error as the commands use them: sentences in, sentences out, all else on stderr.
+
+Only a line feed ends a line. U+2028, U+0085, form feeds and carriage returns are text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def complain(message: str) -> None:
+    """Write one line on stderr, after the name of the program."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"seq2seq: {' '.join(message.splitlines())}\n")
+        sys.stderr.flush()
+
+
+def stdin_lines() -> Iterator[str]:
+    """The lines of standard input as they arrive.
+
+    A filter gives one line for each line, whatever comes: bytes that are not UTF-8 are read as U+FFFD, with a warning
+    that names the first such line. (A file, which can be mended and read again, is refused instead.)
+    """
+    bad = 0
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        line = raw.removesuffix(b"\n")
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if not bad:
+                complain(
+                    f"warning: standard input:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column "
+                    f"{error.start + 1}); read as U+FFFD; convert with iconv -f ... -t utf-8"
+                )
+            bad += 1
+            yield line.decode("utf-8", errors="replace")
+    if bad > 1:
+        complain(f"warning: {bad} lines of standard input were not UTF-8")
+
+
+@contextmanager
+def line_writer(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes a line: to a file, which appears when it is complete, or to standard output, at once."""
+    if path is None or str(path) == "-":
+        yield _write_to_stdout
+        return
+    from seq2seq.files import atomic_write
+
+    path = path.resolve()  # a link stays a link
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed into place
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield lambda line: print(line, file=file, flush=True)
+        return
+    with atomic_write(path) as file:
+        yield lambda line: print(line, file=file)
+
+
+def progress_bar(total: int | None, unit: str) -> Any:
+    """A bar on stderr, if that is a terminal and the total is known; its `update(n)` advances it."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=f" {unit}", disable=total is None or not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def drop_stdout() -> None:
+    """Write no more to standard output if it cannot be written to, lest the interpreter fail once more at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
+
+
+def _write_to_stdout(line: str) -> None:
+    sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
+    sys.stdout.buffer.flush()

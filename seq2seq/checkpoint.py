@@ -1,0 +1,291 @@
+"""The run directory: configuration, tokenizer and checkpoints; nothing in it is a pickle.
+
+    RUN/config.toml                        every setting; alone says what the model is
+    RUN/tokenizer/                         see `seq2seq.data.tokenizer`
+    RUN/metrics.jsonl                      one line for each report and validation
+    RUN/checkpoints/step_00001000/         or average_last_5/
+        model.safetensors                  the weights to translate with
+        checkpoint.json                    step, validation scores, hash of the tokenizer
+        training.safetensors               what resuming needs; in the latest checkpoint only
+
+Checkpoint folders are renamed into place when they are complete, so there are no broken ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seq2seq.config import Config, Metric, load_config
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import CheckpointError
+from seq2seq.files import atomic_directory, write_json
+from seq2seq.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MODEL, _TRAINING, _INFO = "model.safetensors", "training.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What `checkpoint.json` says."""
+
+    step: int
+    tokenizer_hash: str
+    epoch: int = 0
+    batches_in_epoch: int = 0
+    target_tokens_seen: int = 0
+    training_seconds: float = 0.0
+    validation: Mapping[str, float] | None = None  # loss, bleu, chrf
+    best_score: float | None = None  # of the run so far, larger is better
+    validations_since_best: int = 0
+    averaged: Sequence[str] = ()  # names of the checkpoints that this one is the mean of
+
+
+class LoadedRun(NamedTuple):
+    """A model that is ready to translate, with all that belongs to it."""
+
+    model: Transformer
+    config: Config
+    tokenizer: Tokenizer
+    checkpoint: Path
+
+
+def save_checkpoint(
+    run: Path, info: CheckpointInfo, weights: Mapping[str, Tensor], training: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write a checkpoint; return its folder.
+
+    Args:
+        run: the run directory.
+        info: what is known of it; its step, or `averaged`, gives the name.
+        weights: the model's tensors by name, tied ones once.
+        training: tensors that resuming needs.
+    """
+    name = f"average_last_{len(info.averaged)}" if info.averaged else f"step_{info.step:08d}"
+    folder = run / "checkpoints" / name
+    with atomic_directory(folder) as partial:
+        save_file(_plain(weights), partial / _MODEL)
+        if training is not None:
+            save_file(_plain(training), partial / _TRAINING)
+        write_json(partial / _INFO, asdict(info))
+    return folder
+
+
+def read_info(checkpoint: Path) -> CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: if it is missing or malformed.
+    """
+    try:
+        return CheckpointInfo(**json.loads((checkpoint / _INFO).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(f"{checkpoint}: no checkpoint there (no {_INFO}); name one in RUN/checkpoints") from None
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint / _INFO}: damaged ({error}); use another checkpoint of the run") from None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints that training wrote, oldest first; averages are not among them."""
+    return sorted(path for path in (run / "checkpoints").glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+
+
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint of training, if there is one."""
+    return next(reversed(checkpoints(run)), None)
+
+
+def best(run: Path, metric: Metric) -> Path | None:
+    """The checkpoint, or average, with the best validation score; the newest where none was validated."""
+    folders = [*checkpoints(run), *sorted((run / "checkpoints").glob("average_*"))]
+    scored = _scored(folders, metric)
+    return max(scored)[1] if scored else latest(run)
+
+
+def validation_score(info: CheckpointInfo, metric: Metric) -> float | None:
+    """A checkpoint's validation score, larger is better (the loss is negated); None where it was not validated."""
+    if not info.validation or metric not in info.validation:
+        return None
+    return -info.validation[metric] if metric == "loss" else info.validation[metric]
+
+
+def _scored(folders: Sequence[Path], metric: Metric) -> list[tuple[float, Path]]:
+    """The validated ones among checkpoints, each with its score; of equal scores the later folder is the larger."""
+    scores = [(validation_score(read_info(folder), metric), folder) for folder in folders]
+    return [(score, folder) for score, folder in scores if score is not None]
+
+
+def prune(run: Path, keep: int, metric: Metric) -> None:
+    """Remove all but the `keep` latest checkpoints and the best; only the latest stays resumable."""
+    folders = checkpoints(run)
+    scored = _scored(folders, metric)
+    keepers = {*folders[-keep:], *([max(scored)[1]] if scored else [])}
+    for folder in folders:
+        if folder not in keepers:
+            shutil.rmtree(folder)
+        elif folder != folders[-1]:
+            (folder / _TRAINING).unlink(missing_ok=True)
+
+
+def resolve(path: Path | str) -> tuple[Path, Path]:
+    """The run directory and the checkpoint that a path means: a checkpoint, or a run and so its best checkpoint.
+
+    Raises:
+        CheckpointError: if there is no such run or no checkpoint in it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such run; expected a folder made by `seq2seq train` or `seq2seq recipe run`")
+    if (path / _MODEL).exists() or (path / _INFO).exists():
+        return path.resolve().parent.parent, path
+    if not (path / "config.toml").exists():
+        raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
+    found = best(path, load_config(path / "config.toml").training.validation_metric)
+    if found is None:
+        raise CheckpointError(f"{path}: the run has no checkpoint yet; go on with `seq2seq train ... --resume`")
+    return path, found
+
+
+def load_model(path: Path | str, device: str = "cpu") -> LoadedRun:
+    """Load a run's best checkpoint, or one checkpoint, for translation.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or its weights do not fit its configuration.
+        TokenizerError: if the tokenizer is missing, or not the one that the model was trained with.
+    """
+    run, checkpoint = resolve(path)
+    config = load_config(run / "config.toml")
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    check_tokenizer(tokenizer, checkpoint)
+    model = Transformer(config.model)
+    load_weights(model, checkpoint)
+    return LoadedRun(model.to(device).eval(), config, tokenizer, checkpoint)
+
+
+def check_tokenizer(tokenizer: Tokenizer, checkpoint: Path) -> None:
+    """Refuse a tokenizer that a checkpoint was not trained with."""
+    expected = read_info(checkpoint).tokenizer_hash
+    if tokenizer.hash != expected:
+        raise CheckpointError(
+            f"{checkpoint}: trained with tokenizer {expected[:12]}, but the run's is {tokenizer.hash[:12]}; "
+            "put the original tokenizer folder back"
+        )
+
+
+def load_weights(model: Transformer, checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a model of the same architecture.
+
+    Raises:
+        CheckpointError: if a tensor is missing, left over, or of another shape: all are named.
+    """
+    weights = read_tensors(checkpoint / _MODEL)
+    expected = parameters_of(model)
+    wrong = [name for name in expected.keys() | weights.keys() if name not in expected or name not in weights]
+    wrong += [name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint / _MODEL}: does not fit the run's config.toml (`model`): {', '.join(sorted(wrong)[:5])}"
+            f"{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}; the two are not of the same run"
+        )
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(weights[name])
+
+
+def parameters_of(model: Transformer) -> dict[str, Tensor]:
+    """The parameters by name, each tied one once under its first name."""
+    return dict(model.named_parameters())
+
+
+def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """What resuming needs beside the weights.
+
+    Raises:
+        CheckpointError: if the checkpoint is not the latest, which alone keeps it, or is damaged.
+    """
+    return read_tensors(checkpoint / _TRAINING)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; use another checkpoint of the run") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+
+
+def average(
+    run: Path | str,
+    last: int | None = None,
+    best: int | None = None,
+    validate: Callable[[Transformer, Config, Tokenizer], Mapping[str, float] | None] | None = None,
+) -> Path:
+    """Write the mean of the weights of a run's `last` or `best` checkpoints as a checkpoint; return its folder.
+
+    Args:
+        run: the run directory.
+        last: how many of the latest checkpoints to average.
+        best: how many of the checkpoints with the best validation scores to average.
+        validate: gives the validation scores of the averaged model, by which it can become the run's best checkpoint.
+
+    Raises:
+        CheckpointError: if the run has too few checkpoints.
+    """
+    run = Path(run)
+    config = load_config(run / "config.toml")
+    chosen = _choose(run, config.training.validation_metric, last, best)
+    mean: dict[str, Tensor] = {}
+    for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
+        for name, tensor in read_tensors(folder / _MODEL).items():
+            mean[name] = mean.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double() / len(chosen)
+    model = Transformer(config.model).eval()
+    with torch.no_grad():
+        for name, parameter in parameters_of(model).items():
+            parameter.copy_(mean[name])
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    newest = read_info(chosen[-1])
+    info = replace(
+        newest,
+        tokenizer_hash=tokenizer.hash,
+        averaged=[folder.name for folder in chosen],
+        validation=validate(model, config, tokenizer) if validate else None,
+    )
+    return save_checkpoint(run, info, parameters_of(model))
+
+
+def _choose(run: Path, metric: Metric, last: int | None, best: int | None) -> list[Path]:
+    folders = checkpoints(run)
+    wanted = last or best or len(folders)
+    if best is not None:
+        folders = sorted(folder for _, folder in sorted(_scored(folders, metric))[-best:])
+    if len(folders) < wanted or not folders:
+        raise CheckpointError(
+            f"{run}: {wanted} checkpoints to average but {len(folders)} there; "
+            "ask for fewer, or train with a larger training.keep_checkpoints"
+        )
+    return folders[-wanted:]
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+

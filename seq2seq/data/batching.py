@@ -1,0 +1,143 @@
+"""Batches of token ids under a token budget, in an order that is a function of (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
+
+Ints = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Sentence pairs as padded tensors; masks are True where a token takes part."""
+
+    source: Tensor  # (B, S) token ids
+    source_mask: Tensor  # (B, S)
+    target_input: Tensor  # (B, T) token ids, the target shifted right behind the start token
+    target_output: Tensor  # (B, T) token ids to predict
+    target_mask: Tensor  # (B, T)
+    num_target_tokens: int
+
+    def to(self, device: device) -> Batch:
+        """The same batch on another device."""
+        source, source_mask, target_input, target_output, target_mask = (
+            part.to(device, non_blocking=True) for part in self[:5]
+        )
+        return Batch(source, source_mask, target_input, target_output, target_mask, self.num_target_tokens)
+
+
+@dataclass(frozen=True)
+class TokenSequences:
+    """Many token sequences in two flat arrays: compact, and quick to cut."""
+
+    tokens: NDArray[np.int32]  # all sequences, end to end
+    ends: Ints  # where each one ends
+
+    @staticmethod
+    def of(sequences: Sequence[Sequence[int]]) -> TokenSequences:
+        """Pack lists of token ids."""
+        lengths = np.fromiter((len(sequence) for sequence in sequences), dtype=np.int64, count=len(sequences))
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if len(ends) else 0
+        tokens = np.fromiter((token for sequence in sequences for token in sequence), dtype=np.int32, count=total)
+        return TokenSequences(tokens, ends)
+
+    @property
+    def lengths(self) -> Ints:
+        """The length of each sequence in tokens."""
+        return np.diff(self.ends, prepend=0)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> NDArray[np.int32]:
+        start = self.ends[index - 1] if index else 0
+        return self.tokens[start : self.ends[index]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised sentence pairs: sources and targets with the final end token, without the start token."""
+
+    source: TokenSequences
+    target: TokenSequences
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def lengths(self) -> Ints:
+        """The longer side of each pair in tokens."""
+        return np.maximum(self.source.lengths, self.target.lengths)
+
+
+def plan_batches(examples: Examples, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
+    """Divide the examples of an epoch into batches of similar length, in shuffled order.
+
+    Each example occurs once. Sentences times the longest side is at most `batch_tokens`, but for a batch of a single
+    pair that is longer by itself. The plan depends on the lengths, the budget, the seed and the epoch, and on nothing
+    else, so a run that is resumed, or spread over more processes, sees the same batches.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(examples))
+    target, longest = examples.target.lengths, examples.lengths
+    # Sorting by target, then source, leaves little padding on either side; ties stay shuffled (lexsort is stable).
+    order = order[np.lexsort((examples.source.lengths[order], target[order]))]
+    batches = cut_batches(longest[order], batch_tokens)
+    return [order[batches[i]] for i in generator.permutation(len(batches))]
+
+
+def cut_batches(lengths: Ints, batch_tokens: int, batch_size: int = 0) -> list[slice]:
+    """Cut a row of examples into consecutive batches: count times longest at most `batch_tokens`.
+
+    Args:
+        lengths: of the examples in tokens, in the order in which they are to be cut.
+        batch_tokens: budget of a batch, padding included; a longer example is a batch by itself.
+        batch_size: largest number of examples in a batch, 0 for no bound.
+    """
+    batches, start, longest = [], 0, 0
+    for i, length in enumerate(lengths.tolist()):
+        longest = max(longest, length)
+        if i > start and (longest * (i - start + 1) > batch_tokens or i - start == batch_size):
+            batches.append(slice(start, i))
+            start, longest = i, length
+    if start < len(lengths):
+        batches.append(slice(start, len(lengths)))
+    return batches
+
+
+def make_batch(examples: Examples, indices: Sequence[int] | Ints, pad_id: int, start_id: int) -> Batch:
+    """Pad the examples at `indices` into one batch of CPU tensors."""
+    import torch
+
+    source, source_mask = pad([examples.source[i] for i in indices], pad_id)
+    target_output, target_mask = pad([examples.target[i] for i in indices], pad_id)
+    target_input = torch.full_like(target_output, pad_id)
+    target_input[:, 0] = start_id
+    target_input[:, 1:] = target_output[:, :-1]
+    # What was shifted past a row's end is not read: its output is masked. Padding keeps the batch easy to look at.
+    target_input[~target_mask] = pad_id
+    return Batch(source, source_mask, target_input, target_output, target_mask, int(target_mask.sum()))
+
+
+def pad(sequences: Sequence[Sequence[int] | NDArray[np.int32]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids `(B, T)` padded on the right, and their mask `(B, T)`, True where a token takes part."""
+    import torch
+
+    width = max(len(sequence) for sequence in sequences)
+    ids = np.full((len(sequences), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(sequences), width), dtype=bool)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = sequence
+        mask[row, : len(sequence)] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)

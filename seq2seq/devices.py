@@ -1,0 +1,39 @@
+"""Which device computes, and in what precision."""
+
+from __future__ import annotations
+
+import torch
+
+from seq2seq.config import Precision
+from seq2seq.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name such as `cpu` or `cuda:1`; `auto` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: if this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r}: unknown; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs; use --device cpu")
+    return device
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which matrix products are computed in the given precision.
+
+    Raises:
+        ConfigError: if the device cannot.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"`training.precision` = 'float16': needs a GPU, and the device is {device}; use 'float32'")
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError("`training.precision` = 'bfloat16': this GPU has no bfloat16; use 'float16'")
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")

@@ -1,0 +1,101 @@
+"""Label-smoothed cross entropy of a batch, without ever holding all its logits.
+
+The logits of a batch, `(B, T, V)`, are by far the largest tensor in training a small model: at 4096 tokens and 32,000
+pieces, 512 MB, and the same again for their gradient. Here they are made a few rows at a time, together with their
+gradient, which is closed-form: softmax minus the smoothed target.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.data.batching import Batch
+from seq2seq.model.transformer import Transformer
+
+_CHUNK_LOGITS = 2**21  # logits in a chunk: 8 MB of float32, little enough to stay near the processor's cache
+
+
+class TranslationLoss(nn.Module):
+    """A model with its training loss: what is wrapped for data-parallel training."""
+
+    def __init__(self, model: Transformer, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The smoothed loss that is minimised, and the plain one, each summed over the batch's target tokens, in nats.
+
+        Divide by `batch.num_target_tokens`, or by the tokens of a whole step.
+        """
+        memory = self.model.encode(batch.source, batch.source_mask)
+        states = self.model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (M, D)
+        targets = batch.target_output[batch.target_mask]  # (M,)
+        if torch.is_autocast_enabled(states.device.type):
+            logits = self.model.output(states).float()
+            smoothed = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.label_smoothing)
+            return smoothed, F.cross_entropy(logits.detach(), targets, reduction="sum")
+        return linear_cross_entropy(states, self.model.output.weight, targets, self.label_smoothing)
+
+
+def linear_cross_entropy(states: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Cross entropy of `states @ weight.T` and the targets, summed, in chunks of rows.
+
+    Equal, with its gradients, to `F.cross_entropy(states @ weight.T, targets, reduction="sum", label_smoothing=...)`.
+
+    Args:
+        states: `(M, D)`.
+        weight: `(V, D)`, of the output projection.
+        targets: `(M,)` token ids.
+        smoothing: probability that is spread over all V tokens (Szegedy et al. 2016).
+
+    Returns:
+        The smoothed loss, differentiable, and the plain one, which is not, in nats.
+    """
+    needs_gradient = torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad)
+    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(states, weight, targets, smoothing, needs_gradient)
+    return losses
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Computes the gradients together with the loss, while a chunk's logits are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, needs_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        rows = max(1, _CHUNK_LOGITS // weight.size(0))
+        smoothed, plain = states.new_zeros(()), states.new_zeros(())
+        grad_states = torch.empty_like(states) if needs_gradient else None
+        grad_weight = torch.zeros_like(weight) if needs_gradient else None
+        for start in range(0, len(states), rows):
+            chunk, target = states[start : start + rows], targets[start : start + rows, None]
+            logits = chunk @ weight.t()  # (rows, V)
+            normaliser = logits.logsumexp(1, keepdim=True)
+            nll = (normaliser - logits.gather(1, target)).sum()
+            plain += nll
+            if smoothing:
+                uniform = (normaliser.squeeze(1) - logits.mean(1)).sum()
+                smoothed += (1 - smoothing) * nll + smoothing * uniform
+            if grad_states is not None and grad_weight is not None:
+                # d loss / d logits = softmax - ((1 - smoothing) * one-hot + smoothing / V)
+                gradient = logits.sub_(normaliser).exp_()
+                if smoothing:
+                    gradient.sub_(smoothing / weight.size(0))
+                gradient.scatter_add_(1, target, gradient.new_full((1, 1), smoothing - 1).expand_as(target))
+                torch.mm(gradient, weight, out=grad_states[start : start + rows])
+                grad_weight.addmm_(gradient.t(), chunk)
+        if needs_gradient:
+            ctx.save_for_backward(grad_states, grad_weight)
+        ctx.mark_non_differentiable(plain)
+        return (smoothed if smoothing else plain.clone()), plain
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_states, grad_weight = ctx.saved_tensors
+        scale = grad_outputs[0]
+        return grad_states * scale, grad_weight * scale, None, None, None

@@ -1,0 +1,28 @@
+"""The learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from seq2seq.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """The learning rate of the update that makes step `step`, counted from 1.
+
+    It rises linearly to `learning_rate` over `warmup_steps`, then falls as the schedule says. The inverse square root
+    is equation 3 of Vaswani et al. 2017: their rate is `learning_rate` = (d_model * warmup_steps)^-0.5.
+    """
+    peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
+    if step < warmup:
+        return peak * step / warmup
+    done = min(1.0, (step - warmup) / max(1, config.steps - warmup))  # share of the fall that is behind
+    match config.schedule:
+        case "inverse_sqrt":
+            return peak * math.sqrt(max(1, warmup) / step)
+        case "cosine":
+            return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            return low + (peak - low) * (1 - done)
+        case "constant":
+            return peak

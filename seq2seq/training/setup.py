@@ -1,0 +1,117 @@
+"""Make a run directory ready: a new one, one to go on with, or one to overwrite."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from seq2seq.config import Config, load_config, save_config
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.settings import to_dict
+from seq2seq.training.feed import read_pairs
+
+
+def set_up_run(
+    config: Config,
+    run: Path,
+    tokenizer: Tokenizer | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Config, Tokenizer]:
+    """Write the run's configuration and tokenizer, or take up what is there.
+
+    Returns:
+        The config with the vocabulary sizes filled in, and the run's tokenizer.
+
+    Raises:
+        TrainingError: if the run exists already and neither `resume` nor `overwrite` is set, or cannot be resumed.
+        ConfigError: if there are no training corpora.
+    """
+    if not config.data.train:
+        raise ConfigError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    if config.training.validate_every and config.data.validation is None:
+        say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
+    there = (run / "config.toml").exists()
+    if there and overwrite:
+        _clear(run)
+    elif there and resume:
+        return _take_up(config, run, say)
+    elif there:
+        raise TrainingError(
+            f"{run}: holds a run already; --resume goes on with it, --overwrite starts anew, or choose another --output"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    tokenizer = _make_tokenizer(config, run, tokenizer, say)
+    config = _with_vocabulary(config, tokenizer)
+    save_config(config, run / "config.toml")
+    return config, tokenizer
+
+
+def _make_tokenizer(config: Config, run: Path, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:
+    if given is None and config.tokenizer.path:
+        given = Tokenizer.load(Path(config.tokenizer.path))
+    if given is not None:
+        given.save(run / "tokenizer")
+        return given
+    kind = "joint" if config.tokenizer.joint else "separate"
+    say(f"training a {config.tokenizer.algorithm} tokenizer ({kind}, {config.tokenizer.vocab_size:,} pieces)")
+    return train_tokenizer(config.tokenizer, _side(config, 0), _side(config, 1), run / "tokenizer")
+
+
+def _side(config: Config, side: int) -> Iterator[str]:
+    return (pair[side] for pair in read_pairs(config))
+
+
+def _with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
+    """Fill in the vocabulary sizes; a joint tokenizer is needed where all embeddings are tied."""
+    if config.model.tied_embeddings == "all" and not tokenizer.joint:
+        raise ConfigError("`model.tied_embeddings` = 'all': needs a joint tokenizer, this one is not; use 'decoder'")
+    model = replace(
+        config.model,
+        source_vocab_size=tokenizer.source_vocab_size,
+        target_vocab_size=tokenizer.target_vocab_size,
+    )
+    return replace(config, model=model)
+
+
+def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Config, Tokenizer]:
+    """Resume: model and tokenizer must be what they were; other changes are said."""
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    config = _with_vocabulary(config, tokenizer)
+    before, now = (_flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
+    changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
+    fixed = sorted(name for name in changed if name.startswith(("model.", "tokenizer.")) and name != "tokenizer.path")
+    if fixed:
+        name = fixed[0]
+        raise TrainingError(
+            f"{run}: cannot resume, `{name}` was {before.get(name)!r} and is {now.get(name)!r} now; "
+            "change it back, or start anew with --overwrite or another --output"
+        )
+    for name in sorted(changed):
+        say(f"changed since the run began: {name} = {now.get(name)!r} (was {before.get(name)!r})")
+    save_config(config, run / "config.toml")
+    return config, tokenizer
+
+
+def _flat(values: dict[str, object], path: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = value
+    return flat
+
+
+def _clear(run: Path) -> None:
+    """Remove what training writes, and nothing else that may lie in the folder."""
+    for name in ("checkpoints", "tokenizer", "tensorboard"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("config.toml", "metrics.jsonl"):
+        (run / name).unlink(missing_ok=True)
+
+

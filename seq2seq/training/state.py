@@ -1,0 +1,171 @@
+"""The changing part of training: counters, optimiser, average of the weights; saved so that resuming is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seq2seq.checkpoint import (
+    CheckpointInfo,
+    load_weights,
+    parameters_of,
+    read_info,
+    read_training_tensors,
+    save_checkpoint,
+)
+from seq2seq.config import Metric, TrainingConfig
+from seq2seq.errors import CheckpointError
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.feed import Position
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class TrainState:
+    """How far training has come."""
+
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    target_tokens_seen: int = 0
+    best_score: float | None = None  # larger is better
+    validations_since_best: int = 0
+
+    def note_validation(self, scores: Mapping[str, float], metric: Metric) -> bool:
+        """Take in a validation; True if it is the best so far."""
+        score = -scores[metric] if metric == "loss" else scores[metric]
+        better = self.best_score is None or score > self.best_score
+        self.best_score = score if better else self.best_score
+        self.validations_since_best = 0 if better else self.validations_since_best + 1
+        return better
+
+
+class Learner:
+    """A model with its optimiser and, if asked for, the moving average of its weights."""
+
+    def __init__(self, model: Transformer, config: TrainingConfig, device: torch.device) -> None:
+        self.model = model
+        self.parameters = parameters_of(model)
+        self.optimizer = make_optimizer(model, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        self.ema_decay = config.ema_decay
+        self.ema = {name: p.detach().clone() for name, p in self.parameters.items()} if config.ema_decay else {}
+
+    def update(self, learning_rate: float, clip_norm: float) -> Tensor:
+        """Apply the gradients and clear them; return their norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), clip_norm or float("inf"))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            averages, weights = list(self.ema.values()), [p.detach() for p in self.parameters.values()]
+            torch._foreach_lerp_(averages, weights, 1 - self.ema_decay)
+        return norm
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside, the model has its average weights: what is validated is what is saved."""
+        if not self.ema:
+            yield
+            return
+        raw = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self._assign(self.ema)
+        try:
+            yield
+        finally:
+            self._assign(raw)
+
+    def save(
+        self, run: Path, state: TrainState, tokenizer_hash: str, seconds: float, scores: Mapping[str, float] | None
+    ) -> Path:
+        """Write a checkpoint from which `load` goes on exactly."""
+        info = CheckpointInfo(
+            step=state.step,
+            tokenizer_hash=tokenizer_hash,
+            epoch=state.position.epoch,
+            batches_in_epoch=state.position.batches,
+            target_tokens_seen=state.target_tokens_seen,
+            training_seconds=seconds,
+            validation=scores,
+            best_score=state.best_score,
+            validations_since_best=state.validations_since_best,
+        )
+        return save_checkpoint(run, info, self.ema or self.parameters, self._training_tensors())
+
+    def load(self, checkpoint: Path) -> tuple[TrainState, float]:
+        """Take up a checkpoint; return the counters, and the seconds trained so far.
+
+        Raises:
+            CheckpointError: if the checkpoint is damaged or was trained with other settings of the optimiser.
+        """
+        info = read_info(checkpoint)
+        tensors = read_training_tensors(checkpoint)
+        try:
+            self._take(tensors, checkpoint)
+        except KeyError as error:
+            raise CheckpointError(
+                f"{checkpoint}: holds no {error} to resume from; "
+                "were training.ema_decay or training.precision changed? Restore them, or start anew with --overwrite"
+            ) from None
+        state = TrainState(
+            step=info.step,
+            position=Position(info.epoch, info.batches_in_epoch),
+            target_tokens_seen=info.target_tokens_seen,
+            best_score=info.best_score,
+            validations_since_best=info.validations_since_best,
+        )
+        return state, info.training_seconds
+
+    def _training_tensors(self) -> dict[str, Tensor]:
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            for moment in _MOMENTS:
+                tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment]
+            tensors["optimizer_steps"] = self.optimizer.state[parameter]["step"].reshape(1)
+            if self.ema:
+                tensors[f"weights.{name}"] = parameter
+        if self.scaler.is_enabled():
+            scale = self.scaler.state_dict()
+            tensors["scaler"] = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
+        return tensors
+
+    def _take(self, tensors: Mapping[str, Tensor], checkpoint: Path) -> None:
+        load_weights(self.model, checkpoint)
+        if self.ema:
+            for name, parameter in self.parameters.items():
+                self.ema[name].copy_(parameter.detach())
+            self._assign({name: tensors[f"weights.{name}"] for name in self.parameters})
+        for name, parameter in self.parameters.items():
+            device = parameter.device
+            moments = {moment: tensors[f"{moment}.{name}"].to(device) for moment in _MOMENTS}
+            steps = tensors["optimizer_steps"].reshape(()).to(device).clone()
+            self.optimizer.state[parameter] = {"step": steps, **moments}
+        if self.scaler.is_enabled():
+            scale, growth = tensors["scaler"].tolist()
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)})
+
+    def _assign(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+
+def make_optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); only matrices decay, not biases and norms."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    first, second = config.adam_betas
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=(first, second), eps=config.adam_epsilon, fused=True
+    )

@@ -1,0 +1,270 @@
+"""Training from a config to a run directory: one plain loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from seq2seq.checkpoint import best, check_tokenizer, latest, prune
+from seq2seq.config import Config
+from seq2seq.data.corpus import SentencePair
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.devices import autocast, choose_device
+from seq2seq.errors import Interrupted, TrainingError
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.distributed import Processes, processes
+from seq2seq.training.feed import Feed, StepBatches
+from seq2seq.training.loss import TranslationLoss
+from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
+from seq2seq.training.schedule import learning_rate
+from seq2seq.training.setup import set_up_run
+from seq2seq.training.state import Learner, TrainState
+from seq2seq.training.validation import read_validation_pairs, validate
+
+
+def train(
+    config: Config,
+    output: Path | str,
+    *,
+    model: Transformer | None = None,
+    tokenizer: Tokenizer | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Train a model; return the run directory, from which `Translator.load` takes the best checkpoint.
+
+    Under `torchrun`, the processes share the work: each step takes `accumulate` micro-batches on each of them.
+
+    Args:
+        config: the whole run.
+        output: the run directory to make.
+        model: one to train instead of a new one; must be built for the config's model and the tokenizer.
+        tokenizer: one to use instead of what the config says.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        resume: go on from the latest checkpoint in `output`, exactly as if there had been no break.
+        overwrite: start anew where a run exists.
+
+    Raises:
+        ConfigError, DataError, TokenizerError, CheckpointError: if something given does not fit.
+        TrainingError: if the run exists already, or the loss is no longer a number.
+        Interrupted: after Ctrl-C or SIGTERM, when the state is saved.
+    """
+    run = Path(output)
+    with processes(device) as group:
+        own_gpu = group.size > 1 and torch.cuda.is_available() and device in {"auto", "cuda"}
+        chosen = choose_device(f"cuda:{group.local_rank}" if own_gpu else device)
+        tell = say if group.is_first else _silent
+        if group.is_first:
+            config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
+        group.wait()
+        if not group.is_first:
+            config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
+        assert tokenizer is not None
+        torch.manual_seed(config.training.seed)  # of the initial weights
+        model = (model or Transformer(config.model)).to(chosen)
+        trainer = _Trainer(config, run, model, tokenizer, chosen, group)
+        with trainer.stop_on_signals():
+            trainer.loop()
+        trainer.journal.close()
+    return run
+
+
+class _Trainer:
+    """What the loop works with."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Path,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        group: Processes,
+    ) -> None:
+        self.config, self.run, self.tokenizer, self.device, self.group = config, run, tokenizer, device, group
+        self.tell = say if group.is_first else _silent
+        self.learner = Learner(model, config.training, device)
+        self.autocast = autocast(device, config.training.precision)
+        self.criterion: torch.nn.Module = TranslationLoss(model, config.training.label_smoothing)
+        self.state, seconds = TrainState(), 0.0
+        found = latest(run)
+        if found is not None:
+            check_tokenizer(tokenizer, found)
+            self.state, seconds = self.learner.load(found)
+            self.tell(f"going on from {found}")
+        if group.size > 1:
+            self.criterion = DistributedDataParallel(self.criterion)
+        self.feed = Feed(config, tokenizer, group)
+        self.held_out: list[SentencePair] = read_validation_pairs(config)
+        self.clock = Clock(seconds)
+        self.journal = Journal(run, self.state.step) if group.is_first else _NoJournal()
+        self.stop_requested = False
+        counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in self.feed.counts.items() if count)
+        size = sum(parameter.numel() for parameter in self.learner.parameters.values())
+        self.tell(
+            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters, on {device}, processes: {group.size}"
+        )
+
+    def loop(self) -> None:
+        """Train to the last step; validate, report and save on the way."""
+        config, state, meter = self.config.training, self.state, Meter()
+        model = self.learner.model.train()
+        scores: Mapping[str, float] | None = None
+        saved = state.step
+        self.clock.skip()
+        while not (stop := self._reason_to_stop()):
+            # A generator's state for each step, not one that runs through all: resuming needs none of the past.
+            torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
+            work = self.feed.step(state.position)
+            smoothed, plain = self._gradients(work)
+            rate = learning_rate(config, state.step + 1)
+            norm = self.learner.update(rate, config.clip_norm)
+            state.step += 1
+            state.position = work.position
+            state.target_tokens_seen += work.num_target_tokens
+            meter.add(smoothed, plain, work.num_target_tokens, self.clock.lap())
+            scores = None
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                self._report(meter, rate, float(norm))
+                meter.reset()
+            if config.validate_every and state.step % config.validate_every == 0:
+                scores = self._validate()
+            if state.step % (config.checkpoint_every or config.validate_every or config.steps) == 0:
+                self._save(scores)
+                saved = state.step
+            model.train()
+            self.clock.skip()
+        if saved != state.step:
+            if stop != "interrupted" and config.validate_every and scores is None:
+                scores = self._validate()
+            self._save(scores)
+        self._say_end(stop)
+
+    def _gradients(self, work: StepBatches) -> tuple[float, float]:
+        """Add up the gradients of one step, each target token weighing the same; return its summed losses."""
+        losses = torch.zeros(2, device=self.device)
+        for number, batch in enumerate(work.batches):
+            last = number == len(work.batches) - 1
+            # Gradients meet once a step, with the last micro-batch.
+            unsynced = isinstance(self.criterion, DistributedDataParallel) and not last
+            with self.criterion.no_sync() if unsynced else contextlib.nullcontext(), self.autocast:  # type: ignore[operator]
+                smoothed, plain = self.criterion(batch.to(self.device))
+                # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
+                scaled: Tensor = smoothed * (self.group.size / work.num_target_tokens)
+                self.learner.scaler.scale(scaled).backward()
+            losses += torch.stack([smoothed.detach(), plain.detach()])
+        smoothed_sum, plain_sum = self.group.sum(losses).tolist()
+        if not math.isfinite(smoothed_sum):
+            raise TrainingError(
+                f"the loss is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
+                "training.warmup_steps, then go on from the last checkpoint with --resume"
+            )
+        return smoothed_sum, plain_sum
+
+    def _reason_to_stop(self) -> str:
+        config, state = self.config.training, self.state
+        if state.step >= config.steps:
+            return "done"
+        if config.max_minutes and self._together(self.clock.seconds >= 60 * config.max_minutes):
+            return f"stopped after training.max_minutes = {config.max_minutes:g}"
+        if config.patience and state.validations_since_best >= config.patience:
+            return f"stopped early: no better validation in {config.patience}"
+        return "interrupted" if self._together(self.stop_requested) else ""
+
+    def _together(self, flag: bool) -> bool:
+        """Whether any process says so: all must leave the loop at the same step."""
+        return flag if self.group.size == 1 else self.group.any(flag, self.device)
+
+    def _report(self, meter: Meter, rate: float, norm: float) -> None:
+        config, step = self.config.training, self.state.step
+        record = {"step": step, **meter.report(), "learning_rate": rate, "gradient_norm": norm}
+        left = (config.steps - step) / record.pop("steps_per_second")
+        if config.max_minutes:
+            left = min(left, 60 * config.max_minutes - self.clock.seconds)
+        self.tell(console_line(record, config.steps, self.state.position.epoch, max(0.0, left)))
+        record["epoch"] = self.state.position.epoch
+        record["target_tokens_seen"] = self.state.target_tokens_seen
+        record["training_seconds"] = round(self.clock.seconds, 3)
+        self.journal.write(record)
+
+    def _validate(self) -> Mapping[str, float] | None:
+        """Scores of the weights that would be saved now, found by the first process; None without a corpus."""
+        if not self.held_out:
+            return None
+        metrics = ("loss", "bleu", "chrf")
+        values = torch.zeros(3, device=self.device)
+        if self.group.is_first:
+            with self.learner.averaged_weights():
+                scores = validate(self.learner.model, self.tokenizer, self.held_out, self.config)
+            values += torch.tensor([scores[metric] for metric in metrics], device=self.device)
+        scores = dict(zip(metrics, self.group.sum(values).tolist(), strict=True))
+        is_best = self.state.note_validation(scores, self.config.training.validation_metric)
+        self.tell(
+            f"validation at step {self.state.step:,} | loss {scores['loss']:.3f} | "
+            f"ppl {math.exp(min(scores['loss'], 100)):.2f} | BLEU {scores['bleu']:.2f} | "
+            f"chrF {scores['chrf']:.2f}{' | best so far' if is_best else ''}"
+        )
+        record = {f"validation_{metric}": value for metric, value in scores.items()}
+        self.journal.write({"step": self.state.step, "training_seconds": round(self.clock.seconds, 3), **record})
+        return scores
+
+    def _save(self, scores: Mapping[str, float] | None) -> None:
+        if self.group.is_first and self.state.step:
+            config = self.config.training
+            self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores)
+            prune(self.run, config.keep_checkpoints, config.validation_metric)
+        self.group.wait()
+
+    def _say_end(self, stop: str) -> None:
+        trained = f"{self.state.step:,} steps in {duration(self.clock.seconds)} of training"
+        if stop == "interrupted":
+            raise Interrupted(f"stopped at step {self.state.step:,}, and saved; the same command with --resume goes on")
+        found = best(self.run, self.config.training.validation_metric)
+        self.tell(f"{stop}: {trained}; best checkpoint: {found}")
+
+    @contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end training after the step at hand; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers
+            return
+
+        def request(number: int, frame: FrameType | None) -> None:
+            self.stop_requested = True
+            signal.signal(number, before[number])
+            self.tell("stopping after this step, to save (once more: stop at once)")
+
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, request)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _NoJournal:
+    """The journal of a process that does not write."""
+
+    def write(self, record: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""

@@ -1,0 +1,66 @@
+"""Validation: the loss, and BLEU and chrF of translations made exactly as `translate` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from seq2seq.config import Config
+from seq2seq.data.batching import cut_batches, make_batch
+from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.translator import Translator
+from seq2seq.evaluation import validation_score
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.feed import tokenize
+from seq2seq.training.loss import TranslationLoss
+
+
+def read_validation_pairs(config: Config) -> list[SentencePair]:
+    """The validation corpus, whole; empty if the run has none."""
+    if config.data.validation is None:
+        return []
+    return list(read_corpus(config.data.validation, (config.data.source_language, config.data.target_language)))
+
+
+def validate(
+    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[SentencePair], config: Config
+) -> dict[str, float]:
+    """Score a model on held-out pairs: `loss` in nats for each target token, `bleu` and `chrf` from 0 to 100."""
+    was_training = model.training
+    model.eval()
+    try:
+        translated = pairs[: config.training.validation_sentences or None]
+        decoding = replace(config.decoding, beam_size=config.training.validation_beam_size, n_best=1, sample=False)
+        translator = Translator(model, tokenizer, decoding)
+        hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
+        references = [pair.target for pair in translated]
+        return {
+            "loss": validation_loss(model, tokenizer, pairs, config),
+            "bleu": validation_score(hypotheses, references, "bleu"),
+            "chrf": validation_score(hypotheses, references, "chrf"),
+        }
+    finally:
+        model.train(was_training)
+
+
+@torch.inference_mode()
+def validation_loss(
+    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[SentencePair], config: Config
+) -> float:
+    """Cross entropy in nats for each target token, without label smoothing or the pairs too long for the model."""
+    examples = tokenize(pairs, tokenizer)
+    lengths = examples.lengths
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] <= config.model.max_length]
+    device = model.positions.device
+    criterion = TranslationLoss(model, label_smoothing=0.0)
+    total, num_tokens = 0.0, 0
+    for part in cut_batches(lengths[order], config.training.batch_tokens):
+        batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.bos_id).to(device)
+        total += criterion(batch)[0].item()
+        num_tokens += batch.num_target_tokens
+    return total / max(1, num_tokens)

@@ -1,0 +1,133 @@
+"""Properties of the model: padding, causality, permutation, cache, ties and sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq.config import PRESETS, ModelConfig
+from seq2seq.errors import ConfigError
+from seq2seq.model.transformer import Transformer
+
+VARIANTS = [
+    {"norm": norm, "activation": activation}
+    for norm in ("pre", "post")
+    for activation in ("relu", "gelu", "reglu", "geglu", "swiglu")
+]
+
+
+def tiny(**changes: object) -> Transformer:
+    settings = {
+        "encoder_layers": 2, "decoder_layers": 3, "d_model": 16, "d_ff": 24, "num_heads": 4, "max_length": 40,
+        "source_vocab_size": 30, "target_vocab_size": 30,
+    }  # fmt: skip
+    torch.manual_seed(1)
+    return Transformer(ModelConfig(**{**settings, **changes})).eval()
+
+
+def some_input(sentences: int = 4, source_length: int = 7, target_length: int = 6):
+    torch.manual_seed(2)
+    source = torch.randint(4, 30, (sentences, source_length))
+    lengths = torch.randint(1, source_length + 1, (sentences,))
+    lengths[0] = source_length
+    mask = torch.arange(source_length) < lengths[:, None]
+    return source, mask, torch.randint(4, 30, (sentences, target_length))
+
+
+@pytest.fixture(autouse=True)
+def _no_grad():
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_cached_decoding_equals_full_decoding(variant) -> None:
+    model = tiny(**variant)
+    source, mask, target = some_input()
+    memory = model.encode(source, mask)
+    cache = model.start(memory)
+    steps = torch.stack([model.decode_step(target[:, t], cache) for t in range(target.size(1))], dim=1)
+    torch.testing.assert_close(steps, model.decode(target, memory), rtol=1e-4, atol=1e-5)
+
+
+def test_beams_share_a_sentence_and_can_be_reordered_and_dropped() -> None:
+    model = tiny()
+    source, mask, target = some_input(sentences=3)
+    memory = model.encode(source, mask)
+    cache = model.start(memory, beam_size=2)
+    first = target[:, 0].repeat_interleave(2)
+    model.decode_step(first, cache)
+    second = torch.stack([target[:, 1], target[:, 2]], dim=1).flatten()
+    model.decode_step(second, cache)
+    cache.select(torch.tensor([1, 0, 3, 3, 4, 5]))  # swap in sentence 0; both beams of sentence 1 go on from its second
+    cache.keep_sentences(torch.tensor([0, 1]))
+    third = target[:2, 3].repeat_interleave(2)
+    logits = model.decode_step(third, cache)
+    for row, (sentence, token) in enumerate([(0, 2), (0, 1), (1, 2), (1, 2)]):
+        prefix = target[sentence, [0, token, 3]][None]
+        alone = model(source[sentence : sentence + 1], mask[sentence : sentence + 1], prefix)[0, -1]
+        torch.testing.assert_close(logits[row], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_padding_does_not_matter(norm: str) -> None:
+    model = tiny(norm=norm)
+    source, mask, target = some_input()
+    together = model(source, mask, target)
+    scrambled = model(torch.where(mask, source, 3), mask, target)
+    torch.testing.assert_close(together, scrambled, rtol=1e-5, atol=1e-6)
+    for i, length in enumerate(mask.sum(1).tolist()):
+        alone = model(source[i : i + 1, :length], mask[i : i + 1, :length], target[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_order_of_sentences_does_not_matter() -> None:
+    model = tiny()
+    source, mask, target = some_input()
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(
+        model(source, mask, target)[order], model(source[order], mask[order], target[order]), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_no_position_sees_a_later_one() -> None:
+    model = tiny()
+    source, mask, target = some_input()
+    before = model(source, mask, target)
+    changed = target.clone()
+    changed[:, 3:] = 5
+    torch.testing.assert_close(model(source, mask, changed)[:, :3], before[:, :3], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(model(source, mask, changed)[:, 3:], before[:, 3:])
+
+
+def test_word_order_matters_in_the_source() -> None:
+    model = tiny()
+    source, mask, target = some_input()
+    mask = torch.ones_like(mask)
+    assert not torch.allclose(model(source, mask, target), model(source.flip(1), mask, target))
+
+
+def test_ties_share_storage_and_are_counted_once() -> None:
+    tied, decoder, none = (tiny(tied_embeddings=tie) for tie in ("all", "decoder", "none"))
+    assert tied.source_embedding.weight is tied.target_embedding.weight is tied.output.weight
+    assert decoder.target_embedding.weight is decoder.output.weight is not decoder.source_embedding.weight
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (tied, decoder, none)]
+    assert sizes[1] - sizes[0] == sizes[2] - sizes[1] == 30 * 16
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])
+def test_presets_have_the_sizes_of_the_paper(preset: str, millions: int) -> None:
+    config = ModelConfig(**{**PRESETS[preset], "source_vocab_size": 37_000, "target_vocab_size": 37_000})
+    with torch.device("meta"):
+        size = sum(p.numel() for p in Transformer(config).parameters())
+    assert size / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+def test_initial_logits_are_near_uniform() -> None:
+    logits = tiny(d_model=64, num_heads=4)(*some_input())
+    assert 0.3 < logits.std().item() < 3
+
+
+def test_vocabulary_sizes_must_be_known() -> None:
+    with pytest.raises(ConfigError, match="source_vocab_size"):
+        Transformer(ModelConfig())

@@ -1,0 +1,212 @@
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+from seq2seq.config import (
+    PRESETS,
+    Config,
+    CorpusConfig,
+    ModelConfig,
+    config_from_dict,
+    config_to_dict,
+    load_config,
+    resolve_paths,
+    save_config,
+)
+from seq2seq.errors import ConfigError
+from seq2seq.settings import declared
+
+# Ranges that fit together; what still does not is rejected below.
+SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "prepare.max_ratio": st.floats(1, 9),
+    "tokenizer.path": st.sampled_from(["", "/data/tokenizer"]),
+    "model.preset": st.just("custom"),
+    "model.num_heads": st.sampled_from([1, 2, 4]),
+    "model.d_model": st.sampled_from([4, 64, 512]),
+    "model.max_length": st.integers(200, 2000),
+    "model.source_vocab_size": st.just(0),
+    "model.target_vocab_size": st.just(0),
+    "training.adam_betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+    "training.keep_checkpoints": st.integers(200, 300),
+    "decoding.beam_size": st.integers(200, 300),
+    "decoding.min_length_ratio": st.floats(0, 0.5),
+}
+NAMES = st.text(st.characters(exclude_characters="\x00/", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda name: name not in (".", "..") and not name.startswith("~")
+)
+PATHS = st.builds("/corpora/{}".format, NAMES)
+
+
+def corpora() -> st.SearchStrategy[CorpusConfig]:
+    columns = {"source_column": st.text(), "target_column": st.text(), "drop_empty": st.booleans()}
+    return st.one_of(
+        st.builds(CorpusConfig, source=PATHS, target=PATHS, **columns),
+        st.builds(CorpusConfig, path=PATHS, **columns),
+        st.builds(CorpusConfig, dataset=st.text(min_size=1), subset=st.text(), revision=st.text(), **columns),
+    )
+
+
+def values_of(hint: Any) -> st.SearchStrategy[Any]:
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple and get_args(hint)[0] is CorpusConfig:
+        return st.lists(corpora(), max_size=2).map(tuple)
+    if get_origin(hint) is tuple:
+        return st.lists(values_of(get_args(hint)[0]), max_size=3).map(tuple)
+    if hint in (bool, str):
+        return st.from_type(hint)
+    if hint is int:
+        return st.integers(8, 200)
+    return st.floats(0.5, 0.98) if hint is float else st.none() | corpora()
+
+
+def sections() -> dict[str, st.SearchStrategy[dict[str, Any]]]:
+    """For each section of a Config: some of its settings, with values."""
+    found = {}
+    for section, setting in declared(Config).items():
+        fields = declared(setting.type)
+        found[section] = st.fixed_dictionaries(
+            {}, optional={n: SPECIAL.get(f"{section}.{n}", values_of(f.type)) for n, f in fields.items()}
+        ).map(lambda values, cls=setting.type: (cls, values))
+    return found
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    drawn = {name: draw(strategy) for name, strategy in sections().items()}
+    try:
+        return Config(**{name: cls(**values) for name, (cls, values) in drawn.items()})
+    except ConfigError:
+        reject()
+
+
+@given(configs())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+def test_a_config_survives_toml(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
+    assert config_from_dict(config_to_dict(config)) == config
+    path = tmp_path_factory.getbasetemp() / "config.toml"
+    save_config(config, path)
+    assert load_config(path) == config
+    first = path.read_bytes()
+    save_config(load_config(path), path)
+    assert path.read_bytes() == first
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_file_is_the_default_run(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path / "c.toml", "")) == Config()
+
+
+def test_paths_are_meant_from_the_folder_of_the_file_so_runs_can_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    write(run / "c.toml", '[tokenizer]\npath = "tok"\n[[data.train]]\nsource = "data/a.en"\ntarget = "../b.de"\n')
+    monkeypatch.chdir(run)
+    config = load_config("c.toml")
+    assert config.tokenizer.path == str(run / "tok")
+    assert config.data.train[0].source == str(run / "data/a.en")
+    save_config(config, run / "config.toml")
+    saved = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    assert saved["tokenizer"]["path"] == "tok"
+    assert saved["data"]["train"][0]["source"] == "data/a.en"
+    assert saved["data"]["train"][0]["target"] == str(tmp_path / "b.de")
+    moved = run.rename(tmp_path / "moved")
+    assert load_config(moved / "config.toml").data.train[0].source == str(moved / "data/a.en")
+
+
+def test_resolve_paths_leaves_what_is_no_path(tmp_path: Path) -> None:
+    config = config_from_dict({"data": {"train": [{"dataset": "a/b"}], "test": {"path": "x.tsv"}}})
+    resolved = resolve_paths(config, tmp_path)
+    assert resolved.data.train == config.data.train
+    assert resolved.data.test == CorpusConfig(path=str(tmp_path / "x.tsv"))
+    assert resolved.tokenizer.path == ""
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_settings_that_others_go_on_top_of(preset: str) -> None:
+    model = config_from_dict({"model": {"preset": preset}}).model
+    assert model == ModelConfig(**PRESETS[preset])
+    assert model.preset == "custom"  # spelled out: a saved run does not change with a preset
+    changed = config_from_dict({"model": {"preset": preset, "dropout": 0.25}}, ["model.num_heads=2"]).model
+    assert (changed.dropout, changed.num_heads, changed.d_model) == (0.25, 2, model.d_model)
+    assert config_from_dict({}, [f"model.preset={preset}"]).model == model
+
+
+def test_the_presets_are_those_of_the_paper() -> None:
+    base, big = (config_from_dict({"model": {"preset": name}}).model for name in ("base", "big"))
+    sizes = ("encoder_layers", "decoder_layers", "d_model", "d_ff", "num_heads", "dropout", "norm")
+    assert [getattr(base, name) for name in sizes] == [6, 6, 512, 2048, 8, 0.1, "post"]
+    assert [getattr(big, name) for name in sizes] == [6, 6, 1024, 4096, 16, 0.3, "post"]
+
+
+def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "[training]\nsteps = 10\nseed = 3\n")
+    config = load_config(path, ["training.steps=20", "model.d_model=64", "data.target_language=no"])
+    assert (config.training.steps, config.training.seed, config.model.d_model) == (20, 3, 64)
+    assert config.data.target_language == "no"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[model]\ndmodel = 3\n", "`model.dmodel`: unknown setting; did you mean `model.d_model`?"),
+        (b"[modell]\n", "did you mean `model`?"),
+        (b"[model\n", "not valid TOML"),
+        (b"# \xe4\n", "not UTF-8"),
+        (b"model = 3\n", "`model` = 3: expected a table [model]"),
+        (b"[model]\npreset = 'huge'\n", "`model.preset` = 'huge': expected one of custom, tiny, base, big"),
+        (b"[training]\nsteps = 'many'\n", "`training.steps` = 'many': expected integer"),
+        (b"[training]\nsteps = 0\n", "`training.steps` = 0: must be at least 1"),
+        (b"[training]\nadam_betas = [0.9]\n", "`training.adam_betas` = [0.9]"),
+        (b"[training]\nlearning_rate = nan\n", "`training.learning_rate` = nan"),
+        (b"[model]\ndropout = 1.5\n", "`model.dropout` = 1.5: must be from 0 to 0.99"),
+        (b"[model]\nd_model = 10\nnum_heads = 3\n", "`model.num_heads` = 3: must divide `model.d_model` = 10"),
+        (b"[model]\nd_model = 9\nnum_heads = 3\n", "must be even"),
+        (b"[tokenizer]\njoint = false\n", "needs `tokenizer.joint` = true; use 'decoder' or 'none'"),
+        (b"[data]\nmax_length = 3000\n", "is over `model.max_length` = 1024"),
+        (b"[recipe]\naverage = 9\n", "is over `training.keep_checkpoints` = 5"),
+        (b"[decoding]\nn_best = 6\n", "is over `decoding.beam_size` = 5"),
+        (b"[decoding]\nmin_length_ratio = 3.0\n", "is over `decoding.max_length_ratio` = 2.0"),
+        (b"[[data.train]]\nsource = 'a'\n", "needs both `source` and `target`"),
+        (b"[[data.train]]\npath = 'a'\ndataset = 'b'\n", "got 2 (path, dataset)"),
+        (b"[[data.train]]\n", "got none"),
+    ],
+)
+def test_mistakes_are_named_with_file_value_and_remedy(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: no such config file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot read the config file"):
+        load_config(tmp_path)
+
+
+def test_mistakes_in_overrides_do_not_end_in_a_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "model = 3\n")
+    with pytest.raises(ConfigError, match="`model`"):
+        load_config(path, ["model.d_model=64"])
+    with pytest.raises(ConfigError, match=r"did you mean `training\.steps`"):
+        load_config(write(path, ""), ["training.step=5"])
+
+
+def test_a_path_of_an_unknown_user_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="~no-such-user"):
+        load_config(write(tmp_path / "c.toml", "[tokenizer]\npath = '~no-such-user/tok'\n"))

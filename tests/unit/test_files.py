@@ -1,0 +1,99 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.files import atomic_directory, atomic_write, sha256_of, write_json
+
+
+class Crash(BaseException):
+    """Not an Exception: as Ctrl-C."""
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_is_written_as_it_is(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "text"
+    with atomic_write(path) as file:
+        file.write(text)
+    assert path.read_bytes() == text.encode()
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("half")
+        file.flush()
+        assert not path.exists()
+    assert path.read_text() == "half"
+    assert names_in(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("old", [None, "old text"])
+def test_a_failed_write_leaves_nothing_behind_and_the_old_file_alone(tmp_path: Path, old: str | None) -> None:
+    path = tmp_path / "file.txt"
+    if old is not None:
+        path.write_text(old)
+    before = names_in(tmp_path)
+    with pytest.raises(Crash), atomic_write(path) as file:
+        file.write("half")
+        raise Crash
+    assert names_in(tmp_path) == before
+    assert old is None or path.read_text() == old
+
+
+def test_a_complete_write_replaces_the_old_file(tmp_path: Path) -> None:
+    for text in ("long old text", "new"):
+        with atomic_write(str(tmp_path / "file.txt")) as file:
+            file.write(text)
+    assert (tmp_path / "file.txt").read_text() == "new"
+    assert names_in(tmp_path) == ["file.txt"]
+
+
+def test_a_folder_appears_when_it_is_complete_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    for name in ("first", "second"):
+        with atomic_directory(path) as partial:
+            (partial / name).write_text(name)
+            assert not (path / name).exists()
+        assert names_in(path) == [name]
+    assert names_in(path.parent) == ["folder"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_failed_folder_leaves_nothing_behind_and_the_old_one_alone(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path / "folder"
+    if exists:
+        path.mkdir()
+        (path / "old").write_text("old")
+    before = names_in(tmp_path)
+    with pytest.raises(Crash), atomic_directory(path) as partial:
+        (partial / "sub").mkdir()
+        (partial / "sub" / "half").write_text("half")
+        raise Crash
+    assert names_in(tmp_path) == before
+    assert not exists or names_in(path) == ["old"]
+
+
+def test_json_is_readable_text_and_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    value = {"text": "Grüße, 世界", "list": [1, 2.5, None]}
+    write_json(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == value
+    assert "Grüße, 世界" in path.read_text(encoding="utf-8")
+    with pytest.raises(TypeError):
+        write_json(path, {"bad": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == value
+    assert names_in(tmp_path) == ["value.json"]
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()

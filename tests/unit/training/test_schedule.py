@@ -1,0 +1,37 @@
+"""Learning rates at the points that define each schedule."""
+
+from __future__ import annotations
+
+import pytest
+
+from seq2seq.config import TrainingConfig
+from seq2seq.training.schedule import learning_rate
+
+
+def rate(step: int, **settings: object) -> float:
+    return learning_rate(TrainingConfig(learning_rate=0.01, warmup_steps=100, steps=1100, **settings), step)
+
+
+@pytest.mark.parametrize("schedule", ["inverse_sqrt", "cosine", "linear", "constant"])
+def test_warm_up_is_linear_to_the_peak(schedule: str) -> None:
+    assert rate(50, schedule=schedule) == pytest.approx(0.005)
+    assert rate(100, schedule=schedule) == pytest.approx(0.01)
+    assert all(rate(step, schedule=schedule) <= 0.01 for step in range(1, 1100, 7))
+
+
+def test_inverse_square_root_is_equation_3_of_the_paper() -> None:
+    config = TrainingConfig(learning_rate=512**-0.5 * 4000**-0.5, warmup_steps=4000)
+    for step in (1, 10, 3999, 4000, 4001, 90_000):
+        assert learning_rate(config, step) == pytest.approx(512**-0.5 * min(step**-0.5, step * 4000**-1.5))
+
+
+def test_cosine_and_linear_end_where_told() -> None:
+    for schedule, middle in (("cosine", 0.0055), ("linear", 0.0055)):
+        assert rate(600, schedule=schedule, final_learning_rate=0.001) == pytest.approx(middle)
+        assert rate(1100, schedule=schedule, final_learning_rate=0.001) == pytest.approx(0.001)
+        assert rate(2000, schedule=schedule, final_learning_rate=0.001) == pytest.approx(0.001)
+
+
+def test_no_warm_up_starts_at_the_peak() -> None:
+    for schedule in ("inverse_sqrt", "cosine", "linear", "constant"):
+        assert learning_rate(TrainingConfig(warmup_steps=0, schedule=schedule), 1) == pytest.approx(5e-4, rel=0.01)
