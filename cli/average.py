@@ -14,9 +14,10 @@ from .options import PATH
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Average the N latest checkpoints.")
 @click.option("--best", type=click.IntRange(min=1), metavar="N", help="Average the N with the best validation scores.")
 def average(*, run: Path, last: int | None, best: int | None) -> None:
-    """Average the weights of checkpoints of RUN into a new one, which often translates better; default: all there are.
+    """Average checkpoints of RUN into a new one.
 
-    The average is validated like any checkpoint, so it becomes the run's best if it is. Prints its folder.
+    The mean of the weights of several checkpoints often translates better than each; without an option, of all there
+    are. The average is validated like any checkpoint, so it becomes the run's best if it is. Prints its folder.
     """
     if last is not None and best is not None:
         raise click.UsageError("--last and --best exclude each other")

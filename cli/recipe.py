@@ -17,7 +17,7 @@ from .options import PATH, device_option, set_option
 
 @click.group()
 def recipe() -> None:
-    """Recipes: from a public corpus to a translator and its scores, with one command.
+    """From a public corpus to a translator and its scores.
 
     NAME is one of `seq2seq recipe list`, or the path of a recipe of your own, my/NAME.toml with my/NAME.py beside it.
     """
@@ -60,11 +60,11 @@ def copy(*, name: str, folder: Path) -> None:
 
 @recipe.command()
 @click.argument("name")
-@click.option("--output", type=PATH, metavar="DIR", help="The run directory to make or go on with.  [default: runs/NAME]")
+@click.option("--output", type=PATH, metavar="DIR", help="The run directory.  [default: runs/NAME]")
 @click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching the corpus.")
 @set_option
 @device_option
-@click.option("--overwrite", is_flag=True, help="Start anew where a run exists.")
+@click.option("--overwrite", is_flag=True, help="Train anew where a run exists.")
 def run(
     *, name: str, output: Path | None, data: Path | None, overrides: tuple[str, ...], device: str, overwrite: bool
 ) -> None:
@@ -74,11 +74,11 @@ def run(
     DIR is a run directory for the other commands.
     """
     path = _find(name)
-    from seq2seq.recipe import load_recipe, run_recipe
+    from seq2seq.recipe import describe, load_recipe, run_recipe
 
     loaded = load_recipe(path, overrides)
     target = output or Path("runs") / path.stem
-    run_recipe(loaded, target, data=data, device=device, report=lambda line: click.echo(line, err=True))
+    click.echo(describe(run_recipe(loaded, target, data=data, device=device, overwrite=overwrite)))
 
 
 def _shipped() -> dict[str, Path]:

@@ -19,7 +19,10 @@ _WIDTH = 100
 @click.command()
 @click.argument("section", required=False)
 def settings(*, section: str | None) -> None:
-    """List all settings with type, default and meaning; of one SECTION only, such as model or training.steps."""
+    """List all settings with type, default and meaning.
+
+    With SECTION, such as model or training.steps, only those.
+    """
     rows = list(reference(Config))
     if section:
         chosen = [row for row in rows if row[0] == section or row[0].startswith(f"{section}.")]

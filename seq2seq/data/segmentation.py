@@ -1,23 +1,27 @@
 """Random segmentations of words into pieces, for training that sees a word in many spellings.
 
-SentencePiece samples too, but from a generator that cannot be seeded for good: since version 0.2.2 the same seed gives
-other segmentations in every process, so that a resumed training would not be the same as one without a break. Here a
-segmentation is a function of the word and a `random.Random`, on every machine and in every version.
+SentencePiece samples too, but its generator cannot be relied on: in version 0.2.3 the same seed gives other
+segmentations in each process, so a resumed training would not be the same as one without a break. Here a segmentation
+is a function of the word and a `random.Random`, on every machine and with every version.
 
-A word is a run of characters that are all pieces, with ▁ at its begin at most: since no piece of a vocabulary goes over a
-space, words can be segmented one by one.
+A word is a run of text that pieces can spell, with ▁ at its begin at most: as no piece of a vocabulary goes over a
+space, words are segmented one by one.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple, Protocol
 
 _CACHED_WORDS = 2**15  # lattices of words, some 2 KB each
+
+
+# Of the pieces that end at a place in a word: cumulative shares, up to 1, and (token, start) of each.
+_Endings = tuple[Sequence[float], Sequence[tuple[int, int]]]
 
 
 class Piece(NamedTuple):
@@ -56,35 +60,28 @@ class UnigramSampling:
         tokens = []
         place = len(word)
         while place:
-            ends = lattice[place]
-            choice = bisect(ends.shares, generator.random() * ends.shares[-1])
-            tokens.append(ends.tokens[choice])
-            place = ends.starts[choice]
-        return tokens[::-1]
+            shares, endings = lattice[place]
+            token, place = endings[bisect(shares, generator.random())]
+            tokens.append(token)
+        tokens.reverse()
+        return tokens
 
     def _lattice(self, word: str) -> list[_Endings]:
-        """For each place in the word the pieces that end there, with their shares of the way to that place."""
-        lattice = [_Endings([], [], [])]
+        """For each place in the word the pieces that end there, with their shares of the ways to that place."""
+        lattice: list[_Endings] = [((), ())]
         forward = [0.0]  # log of the sum over all segmentations of word[:place] of P(x)^alpha
         for place in range(1, len(word) + 1):
-            starts, tokens, scores = [], [], []
+            endings, scores = [], []
             for start in range(max(0, place - self._longest), place):
                 piece = self._pieces.get(word[start:place])
                 if piece is not None and forward[start] > -math.inf:
-                    starts.append(start)
-                    tokens.append(piece.token)
+                    endings.append((piece.token, start))
                     scores.append(forward[start] + self._alpha * piece.score)
             highest = max(scores, default=0.0)
             shares = list(accumulate(math.exp(score - highest) for score in scores))
             forward.append(highest + math.log(shares[-1]) if shares else -math.inf)
-            lattice.append(_Endings(starts, tokens, shares))
+            lattice.append(([share / shares[-1] for share in shares], endings))
         return lattice
-
-
-class _Endings(NamedTuple):
-    starts: list[int]
-    tokens: list[int]
-    shares: list[float]  # cumulative
 
 
 class BpeDropout:

@@ -141,13 +141,14 @@ class Tokenizer:
         info = _read_info(folder)
         try:
             checksums = {name: entry["sha256"] for name, entry in info["models"].items()}
-            settings = {name: info[name] for name in ("algorithm", "normalization", "user_symbols")}
+            settings = {name: str(info[name]) for name in ("algorithm", "normalization")}
+            symbols = [str(symbol) for symbol in info["user_symbols"]]
             names = next(names for names in _SIDES if set(names) == set(checksums))
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise TokenizerError(f"{folder / _INFO}: damaged: lacks a setting; train the tokenizer again") from None
         models = {name: _read_model(folder / f"{name}.model", checksums[name]) for name in names}
         try:
-            return cls(models, **settings)
+            return cls(models, **settings, user_symbols=symbols)
         except TokenizerError as error:
             raise TokenizerError(f"{folder}: {error}") from None
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from seq2seq.data.segmentation import BpeDropout, Piece, Segmenter, UnigramSampling
 from seq2seq.errors import TokenizerError
 
-_LONGEST_WORD = 32  # characters that are sampled at once; longer runs, as in text without spaces, are cut between pieces
+_LONGEST_WORD = 32  # characters that are sampled at once; longer runs, in text without spaces, are cut between pieces
 
 
 class Vocabulary:
@@ -43,10 +44,8 @@ class Vocabulary:
         self.special_ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if min(self.special_ids) < 0:
             raise TokenizerError("a SentencePiece model without <pad>, <unk>, <s> or </s>; train it with seq2seq")
-        self._segmentation: type[UnigramSampling | BpeDropout] = UnigramSampling if algorithm == "unigram" else BpeDropout
-        # The piece of each id as text, or nothing for one that is always alone: special, byte or user symbol.
-        alone = {symbol.replace(" ", "▁") for symbol in user_symbols}
-        self._texts = ["" if self._is_special(i) or (piece := processor.id_to_piece(i)) in alone else piece for i in range(self.size)]
+        self._algorithm = algorithm
+        self._user_pieces = {symbol.replace(" ", "▁") for symbol in user_symbols}
         self._segmenters: dict[float, Segmenter] = {}
 
     def encode(self, texts: Sequence[str], sampling: float = 0.0, seed: int = 0) -> list[list[int]]:
@@ -63,17 +62,30 @@ class Vocabulary:
         if sampling == 0.0:
             return encoded
         if sampling not in self._segmenters:
-            pieces = {text: Piece(i, self._processor.get_score(i)) for i, text in enumerate(self._texts) if text}
-            self._segmenters = {sampling: self._segmentation(pieces, sampling)}
+            self._segmenters[sampling] = self._segmenter(sampling)
         segmenter, generator = self._segmenters[sampling], random.Random(seed)
         return [self._resample(ids, segmenter, generator) for ids in encoded]
+
+    def _segmenter(self, sampling: float) -> Segmenter:
+        pieces = {text: Piece(i, self._processor.get_score(i)) for i, text in enumerate(self._word_pieces) if text}
+        return UnigramSampling(pieces, sampling) if self._algorithm == "unigram" else BpeDropout(pieces, sampling)
+
+    @cached_property
+    def _word_pieces(self) -> list[str]:
+        """The piece of each id, or nothing where it is never part of a word: special, a byte or a user symbol."""
+        p = self._processor
+        pieces = self.tokens(range(self.size))
+        for i, piece in enumerate(pieces):
+            if p.is_control(i) or p.is_unknown(i) or p.is_byte(i) or piece in self._user_pieces:
+                pieces[i] = ""
+        return pieces
 
     def _resample(self, ids: list[int], segmenter: Segmenter, generator: random.Random) -> list[int]:
         """The ids with another segmentation of each word."""
         sampled: list[int] = []
-        word = ""
+        word, word_pieces = "", self._word_pieces
         for token in ids:
-            text = self._texts[token]
+            text = word_pieces[token]
             if word and (not text or text[0] == "▁" or len(word) >= _LONGEST_WORD):
                 sampled += segmenter(word, generator)
                 word = ""

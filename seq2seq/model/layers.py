@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from seq2seq.config import Activation, ModelConfig
 from seq2seq.model.attention import CrossAttention, SelfAttention
 from seq2seq.model.cache import KeyValueCache
+from seq2seq.model.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -19,7 +20,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.gated = config.activation.endswith("glu")
         self.activation = _activation(config.activation)
-        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.activation_dropout = Dropout(config.activation_dropout)
         self.inner = nn.Linear(config.d_model, config.d_ff * (2 if self.gated else 1))
         self.output = nn.Linear(config.d_ff, config.d_model)
 
@@ -41,7 +42,7 @@ class SubLayer(nn.Module):
         super().__init__()
         self.pre_norm = config.norm == "pre"
         self.norm = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """x + f(norm(x)) in pre-norm, norm(x + f(x)) in post-norm, on `(B, T, D)`."""

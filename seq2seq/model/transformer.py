@@ -13,6 +13,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.attention import CrossAttention, SelfAttention
 from seq2seq.model.attention import initialise as initialise_attention
 from seq2seq.model.cache import KeyValueCache
+from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import DecoderLayer, EncoderLayer
 from seq2seq.model.positions import sinusoidal_positions
 
@@ -49,7 +50,7 @@ class Transformer(nn.Module):
         pre = config.norm == "pre"
         self.encoder_norm = nn.LayerNorm(config.d_model) if pre else nn.Identity()
         self.decoder_norm = nn.LayerNorm(config.d_model) if pre else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.positions: Tensor
         self.register_buffer("positions", sinusoidal_positions(config.max_length, config.d_model), persistent=False)
         self._tie()

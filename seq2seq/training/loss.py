@@ -69,30 +69,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, needs_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, _CHUNK_LOGITS // weight.size(0))
+        on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
+        weight_sum = weight.sum(0)
         smoothed, plain = states.new_zeros(()), states.new_zeros(())
         grad_states = torch.empty_like(states) if needs_gradient else None
         grad_weight = torch.zeros_like(weight) if needs_gradient else None
         for start in range(0, len(states), rows):
-            chunk, target = states[start : start + rows], targets[start : start + rows, None]
+            chunk, target = states[start : start + rows], targets[start : start + rows]
             logits = chunk @ weight.t()  # (rows, V)
-            normaliser = logits.logsumexp(1, keepdim=True)
-            nll = (normaliser - logits.gather(1, target)).sum()
-            plain += nll
-            if smoothing:
-                uniform = (normaliser.squeeze(1) - logits.mean(1)).sum()
-                smoothed += (1 - smoothing) * nll + smoothing * uniform
+            target_logits = logits.gather(1, target[:, None]).squeeze(1)
+            largest = logits.amax(1, keepdim=True)
+            exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
+            total = exponentials.sum(1, keepdim=True)
+            normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
+            plain += (normaliser - target_logits).sum()
+            smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum)).sum()
             if grad_states is not None and grad_weight is not None:
-                # d loss / d logits = softmax - ((1 - smoothing) * one-hot + smoothing / V)
-                gradient = logits.sub_(normaliser).exp_()
-                if smoothing:
-                    gradient.sub_(smoothing / weight.size(0))
-                gradient.scatter_add_(1, target, gradient.new_full((1, 1), smoothing - 1).expand_as(target))
-                torch.mm(gradient, weight, out=grad_states[start : start + rows])
-                grad_weight.addmm_(gradient.t(), chunk)
-        if needs_gradient:
+                # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
+                part = torch.mm(exponentials, weight, out=grad_states[start : start + rows])
+                part.div_(total).sub_(weight[target], alpha=on_target).sub_(weight_sum, alpha=on_all)
+                grad_weight.addmm_(exponentials.t(), chunk / total)
+                grad_weight.index_add_(0, target, chunk, alpha=-on_target)
+        if grad_weight is not None:
+            grad_weight.sub_(states.sum(0), alpha=on_all)
             ctx.save_for_backward(grad_states, grad_weight)
         ctx.mark_non_differentiable(plain)
-        return (smoothed if smoothing else plain.clone()), plain
+        return smoothed, plain
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

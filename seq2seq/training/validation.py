@@ -38,10 +38,11 @@ def validate(
         translator = Translator(model, tokenizer, decoding)
         hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
         references = [pair.target for pair in translated]
+        language = config.data.target_language
         return {
             "loss": validation_loss(model, tokenizer, pairs, config),
-            "bleu": validation_score(hypotheses, references, "bleu"),
-            "chrf": validation_score(hypotheses, references, "chrf"),
+            "bleu": validation_score(hypotheses, references, "bleu", language),
+            "chrf": validation_score(hypotheses, references, "chrf", language),
         }
     finally:
         model.train(was_training)

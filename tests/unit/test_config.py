@@ -172,7 +172,7 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[model]\ndropout = 1.5\n", "`model.dropout` = 1.5: must be from 0 to 0.99"),
         (b"[model]\nd_model = 10\nnum_heads = 3\n", "`model.num_heads` = 3: must divide `model.d_model` = 10"),
         (b"[model]\nd_model = 9\nnum_heads = 3\n", "must be even"),
-        (b"[tokenizer]\njoint = false\n", "needs `tokenizer.joint` = true; use 'decoder' or 'none'"),
+        (b"[tokenizer]\njoint = false\n", "`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true"),
         (b"[data]\nmax_length = 3000\n", "is over `model.max_length` = 1024"),
         (b"[recipe]\naverage = 9\n", "is over `training.keep_checkpoints` = 5"),
         (b"[decoding]\nn_best = 6\n", "is over `decoding.beam_size` = 5"),

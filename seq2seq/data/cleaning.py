@@ -1,0 +1,197 @@
+"""Training text made fit: noise dropped and counted, and nothing of it near what the model is tested on."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+from seq2seq.config import PrepareConfig
+from seq2seq.data.corpus import SentencePair
+from seq2seq.errors import DataError
+
+_RATIO_FROM = 20  # characters; shorter pairs, such as 是 = "That is right.", have no usual ratio
+_MIN_WORDS = 3  # shorter sentences are held out only when nothing else is left
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
+# What separates words stays a separator; the rest, and a byte order mark inside text, says nothing.
+_CONTROL_TABLE = {code: " " if chr(code).isspace() else None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
+
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
+# Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): a character is a word there.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(f"[{_UNSPACED}]|[^ {_UNSPACED}]+")
+
+Words = frozenset[str]
+
+
+def clean(
+    pairs: Iterable[SentencePair],
+    config: PrepareConfig,
+    held_out: Iterable[SentencePair],
+    counts: Counter[str],
+) -> Iterator[SentencePair]:
+    """The pairs that are fit for training, in their order, without control characters and outer space.
+
+    Args:
+        pairs: training pairs.
+        config: what to drop.
+        held_out: validation and test pairs.
+        counts: dropped pairs are counted here by the first reason that applies, in this order: `empty`, `too_long`,
+            `ratio`, `duplicate`, `overlap` (a side nearly equals the same side of a held-out pair).
+    """
+    held: tuple[set[int], set[int]] = (set(), set())
+    for pair in held_out if config.remove_overlap else ():
+        for side in (0, 1):
+            held[side].add(_digest(near_duplicate_key(pair[side])))
+    seen = set[int]()
+    for raw in pairs:
+        pair = SentencePair(_tidy(raw.source), _tidy(raw.target))
+        reason = _unfit(pair, config)
+        if not reason and config.deduplicate:
+            digest = _digest("\n".join(pair))
+            reason = "duplicate" if digest in seen else ""
+            seen.add(digest)
+        if not reason and any(held) and any(_digest(near_duplicate_key(pair[side])) in held[side] for side in (0, 1)):
+            reason = "overlap"
+        if reason:
+            counts[reason] += 1
+        else:
+            yield pair
+
+
+def near_duplicate_key(text: str) -> str:
+    """What is left of a text without case, compatible forms, punctuation and space, with all numbers as 0.
+
+    Placeholders such as `{name}` are all alike. Texts with the same key are near-duplicates of one another. A text of
+    nothing but punctuation is its own key, so that it is a near-duplicate of few others.
+    """
+    key = "".join(_bare(text).split())
+    return re.sub("0+", "0", key) or "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def split_held_out(
+    pairs: Sequence[SentencePair], validation_size: int, test_size: int, seed: int
+) -> tuple[list[SentencePair], list[SentencePair], list[SentencePair]]:
+    """Split a corpus into training, validation and test pairs, each in the order of the corpus.
+
+    Held-out pairs are drawn at random, differ from one another on both sides in more than `near_duplicate_key` looks
+    at, and have three words or more as far as there are such. What is near a held-out pair is in none of the parts: a
+    pair one of whose sides has the same key as that side of a held-out pair, or shares four fifths of their words.
+
+    Raises:
+        DataError: if there are too few different pairs, or nothing is left for training.
+    """
+    wanted = validation_size + test_size
+    if not wanted:
+        return list(pairs), [], []
+    keys = [(_digest(near_duplicate_key(pair.source)), _digest(near_duplicate_key(pair.target))) for pair in pairs]
+    drawn = _draw(pairs, keys, wanted, seed)
+    held_out = [pairs[index] for index in drawn]
+    held_keys = [{keys[index][side] for index in drawn} for side in (0, 1)]
+    near = [_NearWords([pair[side] for pair in held_out], [pair[side] for pair in pairs]) for side in (0, 1)]
+    train = [
+        pair
+        for pair, key in zip(pairs, keys, strict=True)
+        if not any(key[side] in held_keys[side] or near[side].has(pair[side]) for side in (0, 1))
+    ]
+    if not train:
+        raise DataError(f"all {len(pairs)} pairs are near the {wanted} held-out ones; hold out fewer, or add text")
+    validation, test = sorted(drawn[:validation_size]), sorted(drawn[validation_size:])
+    return train, [pairs[index] for index in validation], [pairs[index] for index in test]
+
+
+def _tidy(text: str) -> str:
+    return (text.translate(_CONTROL_TABLE) if _CONTROL.search(text) else text).strip()
+
+
+def _unfit(pair: SentencePair, config: PrepareConfig) -> str:
+    """Why a pair alone, whatever the others are, is not fit for training; empty if it is."""
+    shorter, longer = sorted(map(len, pair))
+    if not shorter:
+        return "empty"
+    if longer > config.max_characters:
+        return "too_long"
+    return "ratio" if longer > _RATIO_FROM and longer > config.max_ratio * shorter else ""
+
+
+def _digest(text: str) -> int:
+    """64 bits for a text: among ten million texts, two have the same digest with a chance of 3 in a million."""
+    return int.from_bytes(blake2b(text.encode("utf-8"), digest_size=8).digest())
+
+
+class _Bare(dict[int, str]):
+    """A table for `str.translate`, filled as characters turn up: letters and marks stay, digits become 0."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        kept = chr(code) if category[0] in "LM" or chr(code) == _MARK else "0" if category[0] == "N" else " "
+        self[code] = kept
+        return kept
+
+
+_BARE = _Bare()
+
+
+def _bare(text: str) -> str:
+    """Words only, between spaces: letters without case, numbers of 0, marks for placeholders."""
+    if "{" in text:
+        text = _PLACEHOLDER.sub(f" {_MARK} ", text)
+    return unicodedata.normalize("NFKC", text).casefold().translate(_BARE)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_bare(text))
+
+
+def _draw(pairs: Sequence[SentencePair], keys: Sequence[tuple[int, int]], number: int, seed: int) -> list[int]:
+    """Indices of pairs with all their keys different, at random, those of three words or more first."""
+    order = list(range(len(pairs)))
+    random.Random(seed).shuffle(order)
+    order.sort(key=lambda index: min(len(_words(text)) for text in pairs[index]) < _MIN_WORDS)
+    drawn: list[int] = []
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for index in order:
+        if len(drawn) == number:
+            break
+        if all(keys[index][side] not in seen[side] for side in (0, 1)):
+            drawn.append(index)
+            for side in (0, 1):
+                seen[side].add(keys[index][side])
+    if len(drawn) < number:
+        raise DataError(
+            f"{number} pairs are to be held out, but only {len(drawn)} of {len(pairs)} differ enough; hold out fewer"
+        )
+    return drawn
+
+
+class _NearWords:
+    """Finds texts which share at least four fifths of their words, as sets, with one of the held-out texts.
+
+    Sets that similar have a word in common even among the rarest fifth (and one more) of each, so only texts that do
+    are compared: the prefix filter of Bayardo et al. 2007, "Scaling up all pairs similarity search".
+    """
+
+    def __init__(self, held_out: Iterable[str], all_texts: Iterable[str]) -> None:
+        self._frequency = Counter(word for text in all_texts for word in set(_words(text)))
+        self._index: defaultdict[str, list[Words]] = defaultdict(list)
+        for words in {frozenset(_words(text)) for text in held_out}:
+            for word in self._rarest(words):
+                self._index[word].append(words)
+
+    def has(self, text: str) -> bool:
+        """Whether a held-out text is that near; a text without words is near to none."""
+        words = frozenset(_words(text))
+        return any(
+            5 * len(words & held) >= 4 * len(words | held)
+            for word in self._rarest(words)
+            for held in self._index.get(word, ())
+        )
+
+    def _rarest(self, words: Words) -> list[str]:
+        ranked = sorted(words, key=lambda word: (self._frequency[word], word))
+        return ranked[: len(ranked) - -(-4 * len(ranked) // 5) + 1] if ranked else []

@@ -1,0 +1,291 @@
+"""What the stages of a recipe do: fetch, prepare, train, average, translate, evaluate."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.config import Config, CorpusConfig, config_to_dict, load_config, save_config
+from seq2seq.data.cleaning import clean, split_held_out
+from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
+from seq2seq.errors import Interrupted, RecipeError
+from seq2seq.evaluation import read_parallel, score
+from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
+from seq2seq.files import atomic_directory, write_json
+from seq2seq.stages import Stage, StageRecord, flat
+
+if TYPE_CHECKING:
+    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.model.transformer import Transformer
+
+# Settings that a training can take up when it goes on; all others would have made another model.
+_MAY_CHANGE = {
+    f"training.{name}"
+    for name in (
+        "steps", "max_minutes", "log_every", "validate_every", "validation_metric", "validation_beam_size",
+        "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
+    )
+}  # fmt: skip
+
+
+class Pipeline:
+    """The stages of one recipe in one run directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        script: Path,
+        run: Path,
+        local: Path | None,
+        device: str,
+        report: Callable[[str], None],
+        record: StageRecord,
+    ) -> None:
+        self.config, self.script, self.run, self.device = config, script, run, device
+        self.report, self.record = report, record
+        self.languages = (self.config.data.source_language, self.config.data.target_language)
+        self.local = find_local(local, self.languages) if local else None
+        self.settings = flat(config_to_dict(self.config))
+
+    def stages(self) -> Iterator[Stage]:
+        """The stages in order."""
+        run = self.run
+        data = self._settings("data")
+        held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
+        source = list(chain(*self.local.values())) if self.local else [self.script]
+        yield Stage(
+            name="fetch", settings=data, inputs=lambda: source, outputs=lambda: _files(run / "raw"), work=self.fetch
+        )
+        yield Stage(
+            name="prepare",
+            settings={**data, **held_out, **self._settings("prepare")},
+            inputs=lambda: _files(run / "raw"),
+            outputs=lambda: _files(run / "data"),
+            work=self.prepare,
+        )
+        yield Stage(
+            name="train",
+            settings=self._training_settings(),
+            inputs=self._training_text,
+            outputs=lambda: [*_files(run / "tokenizer"), *self._weights("step_*")],
+            work=self.train,
+        )
+        if self.config.recipe.average:
+            yield Stage(
+                name="average",
+                settings={"average": self.config.recipe.average},
+                inputs=lambda: self._weights("step_*"),
+                outputs=lambda: self._weights(f"average_last_{self._num_averaged()}"),
+                work=self.average,
+            )
+        yield Stage(
+            name="translate",
+            settings=self._settings("decoding"),
+            inputs=lambda: [*self._weights("*"), *_files(run / "tokenizer"), self._text("data", "test", 0)],
+            outputs=lambda: _files(run / "translations"),
+            work=self.translate,
+        )
+        yield Stage(
+            name="evaluate",
+            settings={"target_language": self.languages[1]},
+            inputs=lambda: [self._text("translations", "test", 1), self._text("data", "test", 1)],
+            outputs=lambda: [path for path in [run / "scores.json"] if path.exists()],
+            work=self.evaluate,
+        )
+
+    def check_training(self, overwrite: bool) -> None:
+        """Refuse to go on where a training in the run directory would be lost, and name what changed.
+
+        Raises:
+            RecipeError: if settings changed, or the folder holds a run that no recipe made.
+        """
+        if overwrite:
+            self.record.entries.pop("train", None)
+        if not (self.run / "config.toml").exists() or overwrite:
+            return
+        before = self.record.entries.get("train", {}).get("settings")
+        if before is None:
+            raise RecipeError(
+                f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
+            )
+        now = json.loads(json.dumps(self._training_settings()))
+        changed = sorted(
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
+        )
+        if changed and self._weights("step_*"):
+            told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
+            raise RecipeError(
+                f"{self.run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose "
+                "another --output, or --overwrite to train anew"
+            )
+
+    def fetch(self) -> None:
+        """Write the corpus to `raw/`: from local files, or as the recipe's script does it."""
+        with atomic_directory(self.run / "raw") as folder:
+            if self.local:
+                copy_local(self.local, self.config.data, folder, self.report)
+            else:
+                fetch_by_script(self.script, self.config, folder)
+
+    def prepare(self) -> None:
+        """Write `data/`: cleaned training text, and validation and test text, held out where `raw/` has none."""
+        config, counts = self.config, Counter[str]()
+        held_out: dict[str, list[SentencePair]] = {}
+        for name in ("validation", "test"):
+            if self._text("raw", name, 0).exists():
+                sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
+                held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
+        pairs: Iterable[SentencePair] = read_corpus(self._corpus("raw", "train"), self.languages, counts)
+        if len(held_out) < 2:
+            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts)), held_out)
+        kept = clean(pairs, config.prepare, [*held_out["validation"], *held_out["test"]], counts)
+        with atomic_directory(self.run / "data") as folder:
+            num_pairs = write_text(kept, config.data, folder, "train")
+            for name, held in held_out.items():
+                for side, language in enumerate(self.languages):
+                    write_lines(folder / f"{name}.{language}", (pair[side] for pair in held))
+        self.report(f"{num_pairs:,} training pairs ({_listed(counts)})")
+        self.report(", ".join(f"{len(pairs):,} {name} pairs" for name, pairs in held_out.items()))
+
+    def train(self) -> None:
+        """Train, or go on with a training that was stopped."""
+        from seq2seq.training.trainer import train
+
+        there = bool(self._weights("step_*")) and "settings" in self.record.entries.get("train", {})
+        text = {path.name: digest for path, digest in zip(self._training_text(), self._digests(), strict=True)}
+        if there and self.record.entries["train"].get("text") != text:
+            raise RecipeError(
+                f"{self.run}: was trained on other text than {self.run / 'data'} holds now; choose another --output, "
+                "or --overwrite to train anew"
+            )
+        self.record.write("train", settings=self._training_settings(), text=text)
+        data = replace(
+            self.config.data,
+            train=(self._corpus("data", "train"),),
+            validation=self._corpus("data", "validation"),
+            test=self._corpus("data", "test"),
+        )
+        try:
+            train(replace(self.config, data=data), self.run, device=self.device, resume=there, overwrite=not there)
+        except Interrupted:
+            raise Interrupted("training stopped, and saved; the same command goes on from there") from None
+
+    def average(self) -> None:
+        """Average the last checkpoints; the mean is validated like any checkpoint."""
+        from seq2seq.checkpoint import average, read_info
+        from seq2seq.devices import choose_device
+        from seq2seq.training.validation import read_validation_pairs, validate
+
+        def scores(model: Transformer, config: Config, tokenizer: Tokenizer) -> dict[str, float]:
+            return validate(model.to(choose_device(self.device)), tokenizer, read_validation_pairs(config), config)
+
+        folder = average(self.run, last=self._num_averaged(), validate=scores)
+        found = read_info(folder).validation
+        if found:
+            self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
+
+    def translate(self) -> None:
+        """Translate the test set with the run's best checkpoint."""
+        from seq2seq.checkpoint import resolve
+        from seq2seq.decoding.translator import Translator
+
+        saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
+        save_config(replace(saved, decoding=self.config.decoding, recipe=self.config.recipe), self.run / "config.toml")
+        _, checkpoint = resolve(self.run)
+        translator = Translator.load(checkpoint, self.device)
+        texts = list(read_lines(self._text("data", "test", 0)))
+        self.report(f"translating {len(texts):,} sentences with {checkpoint.name}")
+        started = time.monotonic()
+        translations = translator.translate(texts, self.config.decoding)
+        seconds = time.monotonic() - started
+        with atomic_directory(self.run / "translations") as folder:
+            write_lines(folder / f"test.{self.languages[1]}", (translation.text for translation in translations))
+        figures = {"checkpoint": checkpoint.name, "sentences_per_second": round(len(texts) / seconds, 2)}
+        self.record.write("translate", **figures)
+
+    def evaluate(self) -> None:
+        """Score the translations; write `scores.json`."""
+        from seq2seq.checkpoint import latest, read_info
+        from seq2seq.stages import peak_memory_mb
+
+        hypotheses, references = read_parallel(self._text("translations", "test", 1), self._text("data", "test", 1))
+        scores = score(hypotheses, [references], target_language=self.languages[1])
+        checkpoint, entries = latest(self.run), self.record.entries
+        assert checkpoint is not None
+        info = read_info(checkpoint)
+        memory = [peak_memory_mb(), *(entry.get("peak_memory_mb", 0) for entry in entries.values())]
+        figures: dict[str, Any] = {
+            "sentences": len(references),
+            "checkpoint": entries["translate"]["checkpoint"],
+            "sentences_per_second": entries["translate"]["sentences_per_second"],
+            "steps": info.step,
+            "training_seconds": round(info.training_seconds, 1),
+            "tokens_per_second": round(info.target_tokens_seen / max(info.training_seconds, 1e-3), 1),
+            "peak_memory_mb": max(memory),
+            "stage_seconds": {name: entry["seconds"] for name, entry in entries.items() if "seconds" in entry},
+        }
+        write_json(self.run / "scores.json", {**scores.to_json(), **figures})
+
+    def _hold_out(self, pairs: list[SentencePair], held_out: dict[str, list[SentencePair]]) -> list[SentencePair]:
+        """Hold out what the corpus has no split for; fill it into `held_out` and return what is left for training."""
+        sizes = {"validation": self.config.recipe.validation_size, "test": self.config.recipe.test_size}
+        wanted = {name: 0 if name in held_out else size for name, size in sizes.items()}
+        left, validation, test = split_held_out(pairs, wanted["validation"], wanted["test"], seed=1)
+        for name, found in (("validation", validation), ("test", test)):
+            if wanted[name]:
+                held_out[name] = list(found)
+        num_near = len(pairs) - len(left) - len(validation) - len(test)
+        self.report(
+            f"held out {len(validation) + len(test):,} of {len(pairs):,} pairs, and dropped {num_near:,} "
+            "near-duplicates of them from training"
+        )
+        return list(left)
+
+    def _settings(self, section: str) -> dict[str, Any]:
+        return {name: value for name, value in self.settings.items() if name.startswith(f"{section}.")}
+
+    def _training_settings(self) -> dict[str, Any]:
+        """All settings that the trained model depends on."""
+        names = ("recipe.validation_size", "recipe.test_size")
+        sections = [self._settings(section) for section in ("data", "prepare", "tokenizer", "model", "training")]
+        own = {"--data": self.local is not None} | {name: self.settings[name] for name in names}
+        return {name: value for section in (*sections, own) for name, value in section.items()}
+
+    def _training_text(self) -> list[Path]:
+        return [self._text("data", name, side) for name in ("train", "validation") for side in (0, 1)]
+
+    def _digests(self) -> list[str]:
+        from seq2seq.files import sha256_of
+
+        return [sha256_of(path) for path in self._training_text()]
+
+    def _text(self, folder: str, name: str, side: int) -> Path:
+        return self.run / folder / f"{name}.{self.languages[side]}"
+
+    def _corpus(self, folder: str, name: str) -> CorpusConfig:
+        source, target = (str(self._text(folder, name, side).resolve()) for side in (0, 1))
+        return CorpusConfig(source=source, target=target)
+
+    def _weights(self, pattern: str) -> list[Path]:
+        return sorted((self.run / "checkpoints").glob(f"{pattern}/model.safetensors"))
+
+    def _num_averaged(self) -> int:
+        """Checkpoints to average: fewer than asked for where training ended before there were so many."""
+        return min(self.config.recipe.average, len(self._weights("step_*")))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_file())
+
+
+def _listed(counts: Counter[str]) -> str:
+    return (
+        ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in counts.items() if number)
+        or "nothing dropped"
+    )

@@ -1,0 +1,180 @@
+"""Recipes: from a public corpus to a translator and its scores, in stages that are done once.
+
+A recipe is a TOML file of settings and a Python script of the same name beside it, whose `fetch(config, output)` writes
+the corpus to `output` as text: `train.SOURCE train.TARGET`, and `validation.*` and `test.*` where the corpus has them.
+A run directory gets, beside what training writes:
+
+    RUN/raw/                 the text as fetched
+    RUN/data/                cleaned training text, and validation and test text, held out where `raw` has none
+    RUN/translations/        of the test set
+    RUN/scores.json          what they score, and what the run took
+    RUN/stages.json          which stages are done
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config import Config, load_config
+from seq2seq.data.corpus import read_lines
+from seq2seq.errors import RecipeError
+from seq2seq.evaluation import Score, Scores, format_scores
+from seq2seq.fetch import say
+from seq2seq.pipeline import Pipeline
+from seq2seq.stages import StageRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings of a run and the script that fetches its corpus."""
+
+    name: str
+    config: Config
+    script: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A test sentence as it was translated, and as it should be."""
+
+    source: str
+    translation: str
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeResult:
+    """What a finished recipe leaves to say."""
+
+    recipe: Recipe
+    run: Path
+    scores: Scores
+    figures: dict[str, Any]  # of `scores.json`, beside the scores: what the run took
+    samples: tuple[Sample, ...]
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe's TOML file, with `KEY=VALUE` overrides laid over it.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+        RecipeError: if the script beside it is missing, or the languages are not usable as file name endings.
+    """
+    path = Path(path)
+    config = load_config(path, overrides)
+    languages = {"source_language": config.data.source_language, "target_language": config.data.target_language}
+    for name, language in languages.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", language):
+            raise RecipeError(f"`data.{name}` = {language!r}: a recipe needs a language code, such as de or zh-Hans")
+    if config.data.source_language == config.data.target_language:
+        raise RecipeError(f"`data.target_language` = {config.data.target_language!r}: is the source language too")
+    script = path.with_suffix(".py")
+    if not script.is_file():
+        raise RecipeError(f"{script}: missing; a recipe's script has the name of its TOML file and a `fetch` function")
+    return Recipe(name=path.stem, config=config, script=script)
+
+
+def run_recipe(
+    recipe: Recipe,
+    output: Path | str,
+    data: Path | str | None = None,
+    device: str = "auto",
+    report: Callable[[str], None] = say,
+    overwrite: bool = False,
+) -> RecipeResult:
+    """Fetch, prepare, train, average, translate and evaluate; stages that are done and unchanged are skipped.
+
+    Args:
+        recipe: what to run.
+        output: the run directory to make or go on with.
+        data: a folder of local `train.LANG`, `val.LANG` and `test.LANG` files to take instead of fetching.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        report: takes the lines that say what happens.
+        overwrite: train anew where a run exists.
+
+    Raises:
+        RecipeError: if changed settings do not fit the training that `output` holds, or a stage cannot run.
+        DataError, ConfigError, TokenizerError, TrainingError: from the stages.
+        Interrupted: after Ctrl-C or SIGTERM in training, when its state is saved.
+    """
+    run = Path(output)
+    for leftover in run.glob(".*.partial"):  # of a run that was killed
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+    record = StageRecord(run)
+    pipeline = Pipeline(recipe.config, recipe.script, run, Path(data) if data else None, device, report, record)
+    pipeline.check_training(overwrite)
+    for stage in pipeline.stages():
+        if record.is_done(stage):
+            report(f"== {stage.name}: done already")
+        else:
+            report(f"== {stage.name}")
+            record.run(stage)
+    return _result(recipe, run)
+
+
+def describe(result: RecipeResult) -> str:
+    """The result for people: scores with signatures, sample translations, and the next commands to type."""
+    data, run = result.recipe.config.data, result.run
+    source, reference = (run / "data" / f"test.{code}" for code in (data.source_language, data.target_language))
+    figures = result.figures
+    lines = [
+        f"{figures['sentences']:,} test sentences, {figures['checkpoint']}",
+        "",
+        format_scores([(result.recipe.name, result.scores)]),
+        "",
+        f"{figures['steps']:,} steps in {figures['training_seconds'] / 60:.1f} minutes of training, "
+        f"{figures['tokens_per_second']:,.0f} target tokens/s, peak memory {figures['peak_memory_mb']:,} MB",
+    ]
+    for sample in result.samples:
+        lines += ["", f"  source       {sample.source}", f"  translation  {sample.translation}"]
+        lines += [f"  reference    {sample.reference}"]
+    lines += [
+        "",
+        "Next:",
+        f"  seq2seq translate {run}        (type sentences, end with Ctrl-D; or --input FILE --output FILE)",
+        f"  seq2seq evaluate {run} --source {source} --reference {reference}",
+    ]
+    return "\n".join(lines)
+
+
+def main_for(script: str) -> None:
+    """What a recipe's script does when it is run itself: `seq2seq recipe run` of the TOML file beside it."""
+    from importlib.metadata import entry_points
+
+    commands = entry_points(group="console_scripts", name="seq2seq")
+    if not commands:
+        sys.exit("error: seq2seq is not installed; `pip install -e .` in its folder installs it")
+    main = next(iter(commands)).load()
+    main(["recipe", "run", str(Path(script).with_suffix(".toml")), *sys.argv[1:]])
+
+
+def _result(recipe: Recipe, run: Path) -> RecipeResult:
+    values = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    names = [field.name for field in fields(Scores)]
+    scores = Scores(**{name: Score(**values.pop(name)) for name in names})
+    return RecipeResult(recipe=recipe, run=run, scores=scores, figures=values, samples=_samples(recipe, run))
+
+
+def _samples(recipe: Recipe, run: Path) -> tuple[Sample, ...]:
+    """Sentences of four words or more from all over the test set, taken at even distances and not by hand."""
+    data = recipe.config.data
+    paths = (
+        run / "data" / f"test.{data.source_language}",
+        run / "translations" / f"test.{data.target_language}",
+        run / "data" / f"test.{data.target_language}",
+    )
+    samples = [Sample(source=s, translation=t, reference=r) for s, t, r in zip(*map(read_lines, paths), strict=True)]
+    number = min(recipe.config.recipe.samples, len(samples))
+    telling = [sample for sample in samples if len(sample.reference.split()) >= 4]
+    pool = telling if len(telling) >= number else samples
+    return tuple(pool[len(pool) * i // number] for i in range(number))

@@ -1,0 +1,118 @@
+"""Stages of a long job: each is skipped when its settings, inputs and outputs are what they were when it was done.
+
+What was done is kept in `stages.json`, so a job that was killed goes on where it was when the same command runs again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seq2seq.errors import RecipeError
+from seq2seq.files import sha256_of, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of a job."""
+
+    name: str
+    settings: Mapping[str, Any]  # plain values that its outputs depend on
+    inputs: Callable[[], Sequence[Path]]  # files that its outputs depend on, made by earlier stages
+    outputs: Callable[[], Sequence[Path]]  # files that it has made; none: it is not done
+    work: Callable[[], None]
+
+
+class StageRecord:
+    """What `stages.json` says of the stages that were done in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the record, if there is one.
+
+        Raises:
+            RecipeError: if it is damaged.
+        """
+        self.folder, self.path = folder, folder / "stages.json"
+        try:
+            self.entries: dict[str, dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self.entries = {}
+        except ValueError:
+            raise RecipeError(f"{self.path}: damaged; delete it to do all stages again") from None
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether a stage was done with these settings and inputs, and its outputs are as it left them."""
+        entry = self.entries.get(stage.name, {})
+        outputs = stage.outputs()
+        return bool(
+            outputs
+            and entry.get("fingerprint") == self.fingerprint(stage)
+            and entry.get("outputs") == self._hashes(outputs)
+        )
+
+    def run(self, stage: Stage) -> None:
+        """Do a stage and write down that it is done."""
+        started = time.monotonic()
+        self.forget(stage.name)
+        fingerprint = self.fingerprint(stage)
+        stage.work()
+        self.write(
+            stage.name,
+            fingerprint=fingerprint,
+            seconds=round(time.monotonic() - started, 3),
+            peak_memory_mb=peak_memory_mb(),
+            outputs=self._hashes(stage.outputs()),
+        )
+
+    def forget(self, name: str) -> None:
+        """Take back that a stage is done; notes about it stay."""
+        if name in self.entries:
+            for key in ("fingerprint", "outputs"):
+                self.entries[name].pop(key, None)
+            write_json(self.path, self.entries)
+
+    def write(self, name: str, **values: Any) -> None:
+        """Note values about a stage, beside those that are there."""
+        self.entries[name] = self.entries.get(name, {}) | values
+        write_json(self.path, self.entries)
+
+    def fingerprint(self, stage: Stage) -> str:
+        """A hash of all that a stage's outputs depend on."""
+        everything = {"settings": dict(stage.settings), "inputs": self._hashes(stage.inputs())}
+        return hashlib.sha256(json.dumps(everything, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    def _hashes(self, paths: Sequence[Path]) -> dict[str, str]:
+        """The SHA-256 of files; by path within the folder, so that it can be moved."""
+        names = {
+            path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name: path
+            for path in paths
+        }
+        return {name: sha256_of(path) if path.exists() else "" for name, path in names.items()}
+
+
+def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested plain values by their dotted names."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{path}{key}.")
+        else:
+            result[f"{path}{key}"] = value
+    return result
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held, in megabytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))

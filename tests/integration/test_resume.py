@@ -1,0 +1,118 @@
+"""Killed and resumed training ends in the same weights, bit for bit, as training without a break."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STEPS, SAVED = 24, 12
+
+
+def write_corpus(folder: Path, pairs: int = 400) -> None:
+    generator = random.Random(1)
+    words = ["ka", "lo", "mi", "ne", "pu", "ra", "so", "ti"]
+    for name, count in (("train", pairs), ("validation", 10)):
+        lines = [" ".join(generator.choices(words, k=generator.randint(1, 9))) for _ in range(count)]
+        (folder / f"{name}.a").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (folder / f"{name}.b").write_text("".join(f"{line[::-1]}\n" for line in lines), encoding="utf-8")
+
+
+CONFIG = f"""
+[data]
+train = [{{ source = "train.a", target = "train.b" }}]
+validation = {{ source = "validation.a", target = "validation.b" }}
+[tokenizer]
+vocab_size = 300
+algorithm = "bpe"
+[model]
+encoder_layers = 2
+decoder_layers = 2
+d_model = 32
+d_ff = 64
+num_heads = 2
+dropout = 0.1
+[training]
+steps = {STEPS}
+batch_tokens = 256
+accumulate = 2
+warmup_steps = 5
+log_every = 4
+validate_every = {SAVED}
+validation_metric = "loss"
+SAMPLING
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, request) -> Path:
+    write_corpus(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace("SAMPLING", getattr(request, "param", "")), encoding="utf-8")
+    return path
+
+
+def command(config: Path, run: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "seq2seq_cli", "train", str(config), "--output", str(run), "--device", "cpu", *more]
+
+
+def weights(run: Path) -> tuple[bytes, bytes]:
+    folder = run / "checkpoints" / f"step_{STEPS:08d}"
+    return (folder / "model.safetensors").read_bytes(), (folder / "training.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("config", ["subword_sampling = 0.1\nema_decay = 0.9"], indirect=True)
+def test_kill_and_resume_is_bit_identical(config: Path, tmp_path: Path) -> None:
+    subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True)
+    broken = tmp_path / "broken"
+    with subprocess.Popen(command(config, broken), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        saved = broken / "checkpoints" / f"step_{SAVED:08d}"
+        deadline = time.monotonic() + 60
+        while not saved.exists() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert saved.exists()
+    assert not (broken / "checkpoints" / f"step_{STEPS:08d}").exists(), "killed too late to prove anything"
+    subprocess.run(command(config, broken, "--resume"), check=True, capture_output=True)
+    assert weights(broken) == weights(tmp_path / "whole")
+    steps = [json.loads(line)["step"] for line in (broken / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert steps == sorted(steps)
+    assert len(steps) == STEPS // 4 + STEPS // SAVED
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    long = ("--set", "training.steps=100000", "--set", "training.log_every=1", "--set", "training.validate_every=0")
+    with subprocess.Popen(command(config, run, *long), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "--resume" in rest
+    assert "Traceback" not in rest
+    assert len(list((run / "checkpoints").glob("step_*"))) == 1
+
+
+def test_an_existing_run_is_not_overwritten_unasked(config: Path, tmp_path: Path) -> None:
+    short = ("--set", "training.steps=2", "--set", "training.validate_every=0")
+    run = tmp_path / "run"
+    subprocess.run(command(config, run, *short), check=True, capture_output=True)
+    again = subprocess.run(command(config, run, *short), check=False, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert again.stderr.count("\n") == 1
+    assert "--resume" in again.stderr
+    other = subprocess.run(
+        command(config, run, *short, "--resume", "--set", "model.d_ff=32"), check=False, capture_output=True, text=True
+    )
+    assert other.returncode == 1
+    assert "model.d_ff" in other.stderr
+    subprocess.run(command(config, run, *short, "--overwrite"), check=True, capture_output=True)

@@ -1,0 +1,173 @@
+"""Checkpoints: what is written comes back, the right one is chosen, and damage is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.checkpoint import (
+    CheckpointInfo,
+    average,
+    best,
+    checkpoints,
+    latest,
+    load_model,
+    parameters_of,
+    prune,
+    read_info,
+    resolve,
+    save_checkpoint,
+)
+from seq2seq.config import Config, ModelConfig, TokenizerConfig, save_config
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.errors import CheckpointError
+from seq2seq.model.transformer import Transformer
+
+TEXT = ["the cat sat on the mat", "a dog ran over the hill", "birds sing in the old tree"] * 20
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    return train_tokenizer(TokenizerConfig(vocab_size=300, algorithm="bpe"), TEXT, TEXT, folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    size = tokenizer.source_vocab_size
+    model = ModelConfig(
+        encoder_layers=1, decoder_layers=1, d_model=8, d_ff=8, num_heads=2, source_vocab_size=size, target_vocab_size=size
+    )
+    tokenizer.save(tmp_path / "tokenizer")
+    save_config(Config(model=model), tmp_path / "config.toml")
+    return tmp_path
+
+
+def add(run: Path, tokenizer: Tokenizer, step: int, bleu: float | None = None, fill: float | None = None) -> Path:
+    from seq2seq.config import load_config
+
+    torch.manual_seed(step)
+    model = Transformer(load_config(run / "config.toml").model)
+    if fill is not None:
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, fill)
+    scores = None if bleu is None else {"bleu": bleu, "chrf": 1.0, "loss": 5.0 - bleu}
+    info = CheckpointInfo(step=step, tokenizer_hash=tokenizer.hash, validation=scores)
+    return save_checkpoint(run, info, parameters_of(model), {"moment": torch.ones(2)})
+
+
+def test_weights_come_back(run: Path, tokenizer: Tokenizer) -> None:
+    folder = add(run, tokenizer, 3)
+    loaded = load_model(run)
+    torch.manual_seed(3)
+    expected = Transformer(loaded.config.model)
+    assert loaded.checkpoint == folder
+    for name, parameter in parameters_of(expected).items():
+        assert torch.equal(parameters_of(loaded.model)[name], parameter)
+    assert loaded.model.output.weight is loaded.model.target_embedding.weight
+
+
+def test_best_and_latest_and_prune(run: Path, tokenizer: Tokenizer) -> None:
+    for step, bleu in ((1, 10.0), (2, 30.0), (3, 20.0), (4, None), (5, 25.0)):
+        add(run, tokenizer, step, bleu)
+    assert best(run, "bleu").name == best(run, "loss").name == "step_00000002"
+    assert latest(run).name == "step_00000005"
+    prune(run, 2, "bleu")
+    assert [read_info(folder).step for folder in checkpoints(run)] == [2, 4, 5]
+    assert [(folder / "training.safetensors").exists() for folder in checkpoints(run)] == [False, False, True]
+
+
+def test_a_path_may_be_a_run_or_a_checkpoint(run: Path, tokenizer: Tokenizer) -> None:
+    first, second = add(run, tokenizer, 1, 5.0), add(run, tokenizer, 2, 4.0)
+    assert resolve(run) == (run, first)
+    assert resolve(second)[1] == second
+    assert load_model(second).checkpoint == second
+
+
+def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
+    for step, fill in ((1, 1.0), (2, 2.0), (3, 6.0)):
+        add(run, tokenizer, step, bleu=float(step), fill=fill)
+    folder = average(run, last=2, validate=lambda model, config, tok: {"bleu": 9.0, "chrf": 9.0, "loss": 0.1})
+    assert folder.name == "average_last_2"
+    weights = parameters_of(load_model(folder).model)
+    assert all(torch.all(tensor == 4.0) for tensor in weights.values())
+    assert best(run, "bleu") == folder
+    assert latest(run).name == "step_00000003"  # an average is nothing to resume from
+    with pytest.raises(CheckpointError, match="5 checkpoints to average but 3"):
+        average(run, last=5)
+
+
+def test_best_n_average_takes_the_best(run: Path, tokenizer: Tokenizer) -> None:
+    for step, bleu, fill in ((1, 9.0, 1.0), (2, 1.0, 50.0), (3, 8.0, 3.0)):
+        add(run, tokenizer, step, bleu=bleu, fill=fill)
+    weights = parameters_of(load_model(average(run, best=2)).model)
+    assert all(torch.all(tensor == 2.0) for tensor in weights.values())
+
+
+def test_another_tokenizer_is_refused(run: Path, tokenizer: Tokenizer) -> None:
+    add(run, replace_hash(tokenizer), 1)
+    with pytest.raises(CheckpointError, match="trained with tokenizer 0000"):
+        load_model(run)
+
+
+def replace_hash(tokenizer: Tokenizer) -> object:
+    class Other:
+        hash = "0" * 64
+
+    return Other()
+
+
+def test_damage_is_named(run: Path, tokenizer: Tokenizer) -> None:
+    folder = add(run, tokenizer, 1)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
+        load_model(run)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: missing"):
+        load_model(run)
+    (folder / "checkpoint.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: damaged"):
+        load_model(run)
+
+
+def test_weights_of_another_model_are_refused(run: Path, tokenizer: Tokenizer) -> None:
+    from seq2seq.config import load_config
+
+    add(run, tokenizer, 1)
+    config = load_config(run / "config.toml")
+    save_config(replace(config, model=replace(config.model, d_ff=16)), run / "config.toml")
+    with pytest.raises(CheckpointError, match=r"does not fit.*feed_forward"):
+        load_model(run)
+
+
+def test_missing_things_are_named(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such run"):
+        resolve(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        resolve(run)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="not a run"):
+        resolve(tmp_path / "empty")
+
+
+def test_a_write_that_fails_leaves_nothing(run: Path, tokenizer: Tokenizer, monkeypatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seq2seq.checkpoint.write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        add(run, tokenizer, 1)
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_checkpoint_json_is_plain(run: Path, tokenizer: Tokenizer) -> None:
+    said = json.loads((add(run, tokenizer, 7, 12.5) / "checkpoint.json").read_text(encoding="utf-8"))
+    assert said["step"] == 7
+    assert said["validation"]["bleu"] == 12.5
+    assert said["tokenizer_hash"] == tokenizer.hash

@@ -1,0 +1,275 @@
+"""Recipes with a training and a translation that are only pretended; `tests/integration` has the real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seq2seq.checkpoint import CheckpointInfo
+from seq2seq.config import save_config
+from seq2seq.data.corpus import read_lines, write_lines
+from seq2seq.errors import ConfigError, DataError, Interrupted, RecipeError
+from seq2seq.files import write_json
+from seq2seq.pipeline import Pipeline
+from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
+
+TOML = """\
+[recipe]
+description = "numbers in words"
+average = 2
+samples = 3
+validation_size = 5
+test_size = 10
+
+[data]
+source_language = "xx"
+target_language = "yy"
+"""
+SCRIPT = """\
+from pathlib import Path
+
+WORDS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+
+
+def fetch(config, output):
+    lines = [f"{a} {b} times {c} make" for a in WORDS for b in WORDS[:3] for c in WORDS[:3]]
+    for language, text in ((config.data.source_language, lines), (config.data.target_language, map(str.upper, lines))):
+        (output / f"train.{language}").write_text("".join(f"{line}\\n" for line in text))
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "numbers.toml"
+    path.write_text(TOML)
+    path.with_suffix(".py").write_text(SCRIPT)
+    return path
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which stages are worked at; training and translating take no time."""
+    done: list[str] = []
+    real = {name: getattr(Pipeline, name) for name in ("fetch", "prepare", "train", "evaluate")}
+
+    def fake_checkpoint(run: Path, name: str) -> None:
+        folder = run / "checkpoints" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_text(name)
+        info = CheckpointInfo(step=20, tokenizer_hash="x", target_tokens_seen=1000, training_seconds=10.0)
+        write_json(folder / "checkpoint.json", vars(info))
+
+    def fake_train(config: object, run: Path, *, device: str, resume: bool, overwrite: bool) -> None:
+        done.append("resumed" if resume else "trained")
+        (run / "tokenizer").mkdir(exist_ok=True)
+        (run / "tokenizer" / "joint.model").write_text("pieces")
+        save_config(config, run / "config.toml")  # type: ignore[arg-type]
+        for name in ("step_00000010", "step_00000020"):
+            fake_checkpoint(run, name)
+
+    def worked(name: str) -> object:
+        def work(self: Pipeline) -> None:
+            done.append(name)
+            real[name](self)
+
+        return work
+
+    def average(self: Pipeline) -> None:
+        done.append("average")
+        fake_checkpoint(self.run, "average_last_2")
+
+    def translate(self: Pipeline) -> None:
+        done.append("translate")
+        (self.run / "translations").mkdir(exist_ok=True)
+        write_lines(self.run / "translations" / "test.yy", map(str.upper, read_lines(self.run / "data" / "test.xx")))
+        self.record.write("translate", checkpoint="average_last_2", sentences_per_second=5.0)
+
+    for name in ("fetch", "prepare", "evaluate"):
+        monkeypatch.setattr(Pipeline, name, worked(name))
+    monkeypatch.setattr(Pipeline, "average", average)
+    monkeypatch.setattr(Pipeline, "translate", translate)
+    monkeypatch.setattr("seq2seq.training.trainer.train", fake_train)
+    return done
+
+
+ALL = ["fetch", "prepare", "trained", "average", "translate", "evaluate"]
+
+
+def run(path: Path, *overrides: str, data: Path | None = None, overwrite: bool = False) -> RecipeResult:
+    output = path.parent / "run"
+    return run_recipe(load_recipe(path, overrides), output, data, report=lambda line: None, overwrite=overwrite)
+
+
+def test_a_recipe_runs_from_corpus_to_scores(recipe_file: Path, log: list[str]) -> None:
+    result = run(recipe_file)
+    assert log == ALL
+    assert result.scores.bleu.score == pytest.approx(100)
+    values = json.loads((result.run / "scores.json").read_text())
+    assert values["bleu"]["signature"] and values["tokens_per_second"] == 100.0 and values["sentences"] == 10
+    assert values["peak_memory_mb"] > 0 and set(values["stage_seconds"]) >= {"fetch", "train"}
+
+
+def test_the_result_is_told_with_samples_and_the_next_commands(recipe_file: Path, log: list[str]) -> None:
+    result = run(recipe_file)
+    text = describe(result)
+    assert result.scores.bleu.signature in text and "BLEU lower-cased tokenised" in text
+    assert len(result.samples) == 3
+    for sample in result.samples:
+        assert sample.source in text and sample.translation in text and sample.reference == sample.source.upper()
+    assert f"seq2seq translate {result.run}" in text
+    assert f"seq2seq evaluate {result.run} --source {result.run / 'data' / 'test.xx'}" in text
+
+
+def test_stages_that_are_done_are_skipped(recipe_file: Path, log: list[str]) -> None:
+    first = run(recipe_file)
+    log.clear()
+    assert run(recipe_file) == first
+    assert log == []
+
+
+@pytest.mark.parametrize(
+    ("override", "again"),
+    [
+        ("decoding.beam_size=2", ["translate"]),  # the same translations need no new scores
+        ("recipe.average=1", ["average"]),
+        ("recipe.samples=1", []),
+        ("training.steps=9000", ["resumed"]),
+        ("training.patience=3", ["resumed"]),
+    ],
+)
+def test_a_changed_setting_repeats_what_depends_on_it(
+    recipe_file: Path, log: list[str], override: str, again: list[str]
+) -> None:
+    run(recipe_file)
+    log.clear()
+    run(recipe_file, override)
+    assert [stage for stage in log if stage != "evaluate"][: len(again)] == again
+
+
+@pytest.mark.parametrize(
+    "override", ["model.d_model=64", "tokenizer.vocab_size=99", "training.seed=2", "prepare.max_ratio=2.0",
+                 "data.max_length=9", "recipe.test_size=7"]
+)  # fmt: skip
+def test_a_setting_of_another_model_does_not_lose_the_trained_one(
+    recipe_file: Path, log: list[str], override: str
+) -> None:
+    run(recipe_file)
+    log.clear()
+    name = override.partition("=")[0]
+    with pytest.raises(RecipeError, match=rf"{name} = .* \(was .*\); choose another --output, or --overwrite") as error:
+        run(recipe_file, override)
+    assert "\n" not in str(error.value) and log == []
+    run(recipe_file, override, overwrite=True)
+    assert "trained" in log
+
+
+def test_local_files_after_fetched_ones_do_not_lose_the_training(recipe_file: Path, log: list[str]) -> None:
+    run(recipe_file)
+    for language in ("xx", "yy"):
+        (recipe_file.parent / f"train.{language}").write_text("a\nb\n")
+    with pytest.raises(RecipeError, match="--data = True"):
+        run(recipe_file, data=recipe_file.parent)
+
+
+def test_other_training_text_does_not_lose_the_training(recipe_file: Path, log: list[str]) -> None:
+    run(recipe_file)
+    script = recipe_file.with_suffix(".py")
+    script.write_text(script.read_text().replace("sixteen", "x").replace("times", "plus"))
+    with pytest.raises(RecipeError, match="was trained on other text"):
+        run(recipe_file)
+
+
+def test_a_script_that_fetches_the_same_text_trains_nothing_anew(recipe_file: Path, log: list[str]) -> None:
+    run(recipe_file)
+    log.clear()
+    script = recipe_file.with_suffix(".py")
+    script.write_text(script.read_text() + "\n# a comment\n")
+    run(recipe_file)
+    assert log == ["fetch"]
+
+
+def test_an_interrupted_training_goes_on_with_the_same_command(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seq2seq.training import trainer
+
+    train = trainer.train
+
+    def stop(*arguments: object, **options: object) -> None:
+        train(*arguments, **options)  # type: ignore[arg-type]
+        raise Interrupted("with --resume")
+
+    monkeypatch.setattr(trainer, "train", stop)
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        run(recipe_file)
+    monkeypatch.setattr(trainer, "train", train)
+    log.clear()
+    run(recipe_file)
+    assert log == ["resumed", *ALL[3:]]
+
+
+def test_held_out_text_is_not_in_training(recipe_file: Path, log: list[str]) -> None:
+    data = run(recipe_file).run / "data"
+    parts = {name: set(read_lines(data / f"{name}.xx")) for name in ("train", "validation", "test")}
+    assert len(parts["validation"]) == 5 and len(parts["test"]) == 10 and len(parts["train"]) > 20
+    assert not parts["train"] & (parts["validation"] | parts["test"])
+
+
+def test_local_validation_and_test_text_stays_as_it_is(recipe_file: Path, log: list[str]) -> None:
+    folder = recipe_file.parent / "local"
+    folder.mkdir()
+    for language in ("xx", "yy"):
+        (folder / f"train.{language}").write_text("a b c d\na b c d\n x  y \n\nkept kept\n")
+        (folder / f"val.{language}").write_text("one sentence\n\n x  y \n")
+        (folder / f"test_1.{language}").write_text("a b c d\n" * 3)
+    data = run(recipe_file, data=folder).run / "data"
+    assert (data / "validation.xx").read_text() == "one sentence\n\n x  y \n"
+    assert (data / "test.yy").read_text() == "a b c d\n" * 3
+    assert list(read_lines(data / "train.xx")) == ["kept kept"]
+
+
+def test_a_leftover_of_a_killed_run_is_removed(recipe_file: Path, log: list[str]) -> None:
+    leftover = recipe_file.parent / "run" / ".raw.123.partial"
+    leftover.mkdir(parents=True)
+    run(recipe_file)
+    assert not leftover.exists()
+
+
+def test_a_run_that_no_recipe_made_is_left_alone(recipe_file: Path, log: list[str]) -> None:
+    (recipe_file.parent / "run").mkdir()
+    (recipe_file.parent / "run" / "config.toml").write_text("")
+    with pytest.raises(RecipeError, match="holds a run that no recipe made"):
+        run(recipe_file)
+    assert log == []
+
+
+def test_local_files_that_are_missing_are_named_before_anything_is_done(recipe_file: Path, log: list[str]) -> None:
+    with pytest.raises(DataError, match=r"no train\.xx"):
+        run(recipe_file, data=recipe_file.parent)
+    assert log == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.source_language=", "`data.source_language` = ''"),
+        ("data.source_language=../x", "needs a language code"),
+        ("data.target_language=xx", "is the source language too"),
+    ],
+)
+def test_languages_that_cannot_name_files_are_refused(recipe_file: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe_file, [override])
+
+
+def test_a_recipe_without_a_script_is_refused(recipe_file: Path) -> None:
+    recipe_file.with_suffix(".py").unlink()
+    with pytest.raises(RecipeError, match=r"numbers\.py: missing"):
+        load_recipe(recipe_file)
+
+
+def test_an_unknown_setting_is_named(recipe_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.samples"):
+        load_recipe(recipe_file, ["recipe.sample=3"])

@@ -1,0 +1,100 @@
+"""The learner: updates, moving average, and a state that comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.checkpoint import read_tensors
+from seq2seq.config import ModelConfig, TrainingConfig
+from seq2seq.errors import CheckpointError
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.feed import Position
+from seq2seq.training.state import Learner, TrainState
+
+CPU = torch.device("cpu")
+
+
+def learner(seed: int = 1, **training: object) -> Learner:
+    torch.manual_seed(seed)
+    model = Transformer(
+        ModelConfig(
+            encoder_layers=1, decoder_layers=1, d_model=8, d_ff=8, num_heads=2, source_vocab_size=9,
+            target_vocab_size=9,
+        )
+    )  # fmt: skip
+    return Learner(model, TrainingConfig(**training), CPU)
+
+
+def one_update(it: Learner, seed: int) -> None:
+    torch.manual_seed(seed)
+    for parameter in it.parameters.values():
+        parameter.grad = torch.randn_like(parameter)
+    it.update(learning_rate=0.01, clip_norm=1.0)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> None:
+    first = learner(ema_decay=ema_decay)
+    for seed in range(3):
+        one_update(first, seed)
+    state = TrainState(step=3, position=Position(1, 2), target_tokens_seen=99, best_score=4.0)
+    folder = first.save(tmp_path, state, "hash", 12.5, None)
+    second = learner(seed=2, ema_decay=ema_decay)
+    assert second.load(folder) == (state, 12.5)
+    for it in (first, second):
+        one_update(it, 7)
+    for name, parameter in first.parameters.items():
+        assert torch.equal(parameter, second.parameters[name])
+        if ema_decay:
+            assert torch.equal(first.ema[name], second.ema[name])
+
+
+def test_moving_average_is_what_is_saved_and_validated(tmp_path: Path) -> None:
+    it = learner(ema_decay=0.5)
+    start = {name: parameter.detach().clone() for name, parameter in it.parameters.items()}
+    one_update(it, 1)
+    expected = {name: 0.5 * start[name] + 0.5 * parameter.detach() for name, parameter in it.parameters.items()}
+    raw = {name: parameter.detach().clone() for name, parameter in it.parameters.items()}
+    with it.averaged_weights():
+        torch.testing.assert_close(dict(it.parameters), expected)
+    assert all(torch.equal(parameter, raw[name]) for name, parameter in it.parameters.items())
+    folder = it.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    torch.testing.assert_close(read_tensors(folder / "model.safetensors"), expected)
+
+
+def test_a_changed_average_cannot_be_resumed(tmp_path: Path) -> None:
+    plain = learner()
+    one_update(plain, 1)
+    folder = plain.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    with pytest.raises(CheckpointError, match="ema_decay"):
+        learner(ema_decay=0.9).load(folder)
+
+
+def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
+    it = learner()
+    for parameter in it.parameters.values():
+        parameter.grad = torch.full_like(parameter, 10.0)
+    size = sum(parameter.numel() for parameter in it.parameters.values())
+    assert float(it.update(0.01, clip_norm=1.0)) == pytest.approx(10 * size**0.5, rel=1e-4)
+
+
+def test_only_matrices_decay() -> None:
+    decaying, other = learner(weight_decay=0.1).optimizer.param_groups
+    assert decaying["weight_decay"] == 0.1
+    assert other["weight_decay"] == 0.0
+    assert all(parameter.dim() == 1 for parameter in other["params"])
+
+
+def test_best_and_patience() -> None:
+    state = TrainState()
+    assert state.note_validation({"bleu": 5.0, "loss": 3.0}, "bleu")
+    assert not state.note_validation({"bleu": 4.0, "loss": 2.0}, "bleu")
+    assert state.validations_since_best == 1
+    assert state.note_validation({"bleu": 6.0, "loss": 2.0}, "bleu")
+    assert (state.best_score, state.validations_since_best) == (6.0, 0)
+    state = TrainState()
+    assert state.note_validation({"loss": 3.0}, "loss")
+    assert state.note_validation({"loss": 2.0}, "loss")
