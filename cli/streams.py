@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def stdin_lines() -> Iterator[str]:
     that names the first such line. (A file, which can be mended and read again, is refused instead.)
     """
     bad = 0
-    for number, raw in enumerate(sys.stdin.buffer, 1):
+    for number, raw in enumerate(_stdin(), 1):
         line = raw.removesuffix(b"\n")
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -81,6 +81,19 @@ def drop_stdout() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, sys.stdout.fileno())
             os.close(null)
+
+
+def _stdin() -> Iterable[bytes]:
+    """Standard input by lines of bytes.
+
+    It is opened anew: a thread may wait for input when the program ends, and the interpreter must then not find the
+    lock of `sys.stdin` taken, which is fatal to it.
+    """
+    try:
+        number = sys.stdin.fileno()
+    except (OSError, AttributeError):  # not a real file in tests; None if the caller has closed it
+        return sys.stdin.buffer if sys.stdin else ()
+    return open(number, "rb", closefd=False)  # noqa: SIM115, PTH123 - not ours to close
 
 
 def _write_to_stdout(line: str) -> None:

@@ -20,7 +20,7 @@ def fetch(config: Config, output: Path) -> None:
     generator = random.Random(1)
     words: dict[str, None] = {}
     while len(words) < sum(SIZES.values()):
-        words[" ".join(generator.choices(LETTERS, k=generator.randint(4, 10)))] = None
+        words[" ".join(generator.choices(LETTERS, k=generator.randint(3, 8)))] = None
     pairs = (SentencePair(word, word[::-1]) for word in words)
     for name, size in SIZES.items():
         write_text(islice(pairs, size), config.data, output, name)

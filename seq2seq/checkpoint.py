@@ -64,18 +64,22 @@ class LoadedRun(NamedTuple):
 
 
 def save_checkpoint(
-    run: Path, info: CheckpointInfo, weights: Mapping[str, Tensor], training: Mapping[str, Tensor] | None = None
+    run: Path,
+    info: CheckpointInfo,
+    weights: Mapping[str, Tensor],
+    training: Mapping[str, Tensor] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a checkpoint; return its folder.
 
     Args:
         run: the run directory.
-        info: what is known of it; its step, or `averaged`, gives the name.
+        info: what is known of it.
         weights: the model's tensors by name, tied ones once.
         training: tensors that resuming needs.
+        name: of the folder; by default, `step_` and the step.
     """
-    name = f"average_last_{len(info.averaged)}" if info.averaged else f"step_{info.step:08d}"
-    folder = run / "checkpoints" / name
+    folder = run / "checkpoints" / (name or f"step_{info.step:08d}")
     with atomic_directory(folder) as partial:
         save_file(_plain(weights), partial / _MODEL)
         if training is not None:
@@ -269,7 +273,8 @@ def average(
         averaged=[folder.name for folder in chosen],
         validation=validate(model, config, tokenizer) if validate else None,
     )
-    return save_checkpoint(run, info, parameters_of(model))
+    kind = "last" if best is None else "best"
+    return save_checkpoint(run, info, parameters_of(model), name=f"average_{kind}_{len(chosen)}")
 
 
 def _choose(run: Path, metric: Metric, last: int | None, best: int | None) -> list[Path]:

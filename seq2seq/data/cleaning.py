@@ -21,6 +21,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 _CONTROL_TABLE = {code: " " if chr(code).isspace() else None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_NUMBER = re.compile("0+")
 _MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
 # Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): a character is a word there.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -70,8 +71,8 @@ def near_duplicate_key(text: str) -> str:
     Placeholders such as `{name}` are all alike. Texts with the same key are near-duplicates of one another. A text of
     nothing but punctuation is its own key, so that it is a near-duplicate of few others.
     """
-    key = "".join(_bare(text).split())
-    return re.sub("0+", "0", key) or "".join(unicodedata.normalize("NFKC", text).split())
+    key = _NUMBER.sub("0", "".join(_bare(text).split()))  # once more, for 1,000
+    return key or "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def split_held_out(
@@ -138,10 +139,10 @@ _BARE = _Bare()
 
 
 def _bare(text: str) -> str:
-    """Words only, between spaces: letters without case, numbers of 0, marks for placeholders."""
+    """Words only, between spaces: letters without case, 0 for each number, a mark for each placeholder."""
     if "{" in text:
         text = _PLACEHOLDER.sub(f" {_MARK} ", text)
-    return unicodedata.normalize("NFKC", text).casefold().translate(_BARE)
+    return _NUMBER.sub("0", unicodedata.normalize("NFKC", text).casefold().translate(_BARE))
 
 
 def _words(text: str) -> list[str]:

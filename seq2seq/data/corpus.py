@@ -103,7 +103,8 @@ def read_corpus(
     """The sentence pairs of a corpus, in its order and in bounded memory.
 
     The columns of JSONL and of tables are those that the corpus names, else a `translation` column with a text for
-    each language, else columns named as the languages, else `source` and `target`.
+    each language, else columns named as the languages, else `source` and `target`. In a TSV, tabs separate columns and
+    nothing is quoted.
 
     Args:
         corpus: where the pairs are.

@@ -144,13 +144,13 @@ def _offline(needed: bool) -> Iterator[None]:
 
 
 def _check_revision(dataset: Any, corpus: CorpusConfig, name: str) -> None:
-    """Offline, `datasets` takes what its cache has, be it of another commit than the one asked for."""
+    """What it cannot fetch, `datasets` takes from its cache, be it of another commit than the one asked for."""
     files: Sequence[Mapping[str, str]] = getattr(dataset, "cache_files", None) or ()
     for commit in {Path(file["filename"]).parent.name for file in files}:
         if _COMMIT.fullmatch(commit) and _COMMIT.fullmatch(corpus.revision) and commit != corpus.revision:
             raise DataError(
-                f"{name}: the local cache has commit {commit}, not `revision` = {corpus.revision!r}; connect to the "
-                "internet once, or set `revision` to the cached one"
+                f"{name}: `revision` = {corpus.revision!r} cannot be fetched, and the local cache has commit {commit}; "
+                "check `revision` and the connection"
             )
 
 
@@ -169,11 +169,11 @@ def _remedy(error: Exception) -> str:
     text = str(error)
     if "scripts are no longer supported" in text:
         return '; read its Parquet export with `revision` = "refs/convert/parquet"'
-    if "split" in text.lower():
+    if re.search(r"\bsplit\b", text):
         return "; set `split`"
-    if "config" in text.lower():
+    if re.search(r"[Cc]onfig", text):
         return "; set `subset`"
-    if "Hub" in text:
+    if "Hub" in text or "Repository" in text:
         return "; check `dataset` and `revision` (`hf auth login` for one that is not public)"
     return "; check that it is whole and of a format that `datasets` reads"
 

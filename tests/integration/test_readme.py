@@ -65,7 +65,7 @@ def test_every_command_named_exists() -> None:
     (script,) = [point for point in entry_points(group="console_scripts") if point.name == "seq2seq"]
     main = script.load()
     context = click.Context(main)
-    named = {match for match in re.findall(r"`seq2seq ([a-z]+)", README)}
+    named = set(re.findall(r"`seq2seq ([a-z]+)", README))
     assert {"recipe", "train", "translate", "score", "evaluate", "average", "settings", "tokenizer"} <= named
     for name in named:
         assert main.get_command(context, name) is not None, name

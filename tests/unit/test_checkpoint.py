@@ -40,8 +40,9 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
 def run(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     size = tokenizer.source_vocab_size
     model = ModelConfig(
-        encoder_layers=1, decoder_layers=1, d_model=8, d_ff=8, num_heads=2, source_vocab_size=size, target_vocab_size=size
-    )
+        encoder_layers=1, decoder_layers=1, d_model=8, d_ff=8, num_heads=2,
+        source_vocab_size=size, target_vocab_size=size,
+    )  # fmt: skip
     tokenizer.save(tmp_path / "tokenizer")
     save_config(Config(model=model), tmp_path / "config.toml")
     return tmp_path
@@ -104,7 +105,9 @@ def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
 def test_best_n_average_takes_the_best(run: Path, tokenizer: Tokenizer) -> None:
     for step, bleu, fill in ((1, 9.0, 1.0), (2, 1.0, 50.0), (3, 8.0, 3.0)):
         add(run, tokenizer, step, bleu=bleu, fill=fill)
-    weights = parameters_of(load_model(average(run, best=2)).model)
+    folder = average(run, best=2)
+    assert folder.name == "average_best_2"
+    weights = parameters_of(load_model(folder).model)
     assert all(torch.all(tensor == 2.0) for tensor in weights.values())
 
 

@@ -1,0 +1,84 @@
+"""The probability that a model gives to translations that are already there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.data.batching import Examples, TokenSequences, cut_batches, make_batch
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import DecodingError
+from seq2seq.model.transformer import Transformer
+
+_POSITIONS = 1024  # whose logits over the vocabulary are in memory at once
+
+
+def score_pairs(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    batch_tokens: int = 4096,
+    progress: Callable[[int], object] | None = None,
+) -> list[float]:
+    """The log-probability of each target given its source, in nats, its end token included.
+
+    Args:
+        model: the model, which is put into evaluation mode.
+        tokenizer: its tokenizer. A target is scored in its best segmentation; search may have found it in another.
+        pairs: source and target texts.
+        batch_tokens: tokens scored together, padding included, at most.
+        progress: is called with the number of pairs scored since the last call.
+
+    Raises:
+        DecodingError: if a side of a pair is longer than the model takes.
+    """
+    sources = tokenizer.encode_source([source for source, _ in pairs])
+    targets = tokenizer.encode_target([target for _, target in pairs])
+    return score_tokens(model, tokenizer, sources, targets, batch_tokens, progress)
+
+
+@torch.inference_mode()
+def score_tokens(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    batch_tokens: int = 4096,
+    progress: Callable[[int], object] | None = None,
+) -> list[float]:
+    """`score_pairs` of token ids, both sides with the final end token and without the start token."""
+    examples = Examples(TokenSequences.of(sources), TokenSequences.of(targets))
+    lengths = examples.lengths
+    limit = model.config.max_length
+    for number in (lengths > limit).nonzero()[0][:1]:
+        raise DecodingError(
+            f"pair {number + 1} has a side of {lengths[number]} tokens: the model takes {limit} (`model.max_length`); "
+            "shorten it or leave it out"
+        )
+    model.eval()
+    scores = np.zeros(len(examples))
+    order = np.argsort(-lengths, kind="stable")
+    for part in cut_batches(lengths[order], batch_tokens):
+        indices = order[part]
+        batch = make_batch(examples, indices, tokenizer.pad_id, tokenizer.bos_id).to(model.positions.device)
+        memory = model.encode(batch.source, batch.source_mask)
+        states = model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (P, D), of real positions only
+        tokens = batch.target_output[batch.target_mask]  # (P,)
+        log_probs = torch.zeros_like(batch.target_mask, dtype=torch.float32)
+        log_probs[batch.target_mask] = _log_probs(model, states, tokens)
+        scores[indices] = log_probs.double().sum(dim=1).cpu().numpy()
+        if progress is not None:
+            progress(len(indices))
+    return [float(score) for score in scores]
+
+
+def _log_probs(model: Transformer, states: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probabilities `(P,)` of tokens `(P,)` from decoder states `(P, D)`, in slices."""
+    parts = []
+    for some_states, some_tokens in zip(torch.split(states, _POSITIONS), torch.split(tokens, _POSITIONS), strict=True):
+        logits = model.output(some_states).float()  # (_POSITIONS, V)
+        parts.append(logits.gather(1, some_tokens[:, None]).squeeze(1) - logits.logsumexp(dim=1))
+    return torch.cat(parts)

@@ -1,0 +1,104 @@
+"""What every search shares: the model as a `Step`, its cache, hypotheses, bounds and the length penalty.
+
+The searches themselves are functions of a `Step`: `beam.beam_search`, `sampling.greedy` and `sampling.sample`.
+
+Axes: `B` sentences still searched, `K` rows (beams or samples) of each, `N = B * K`, `V` vocabulary, `T` tokens so far.
+Row `b * K + k` is beam `k` of sentence `b`. A *length* counts the final end token, in tokens, everywhere: in the length
+penalty, in the bounds, and on the source side.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from seq2seq.config import DecodingConfig
+
+
+class SearchCache(Protocol):
+    """What a step remembers of the tokens so far; searches reorder and narrow it."""
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences still searched, `B`."""
+
+    @property
+    def beam_size(self) -> int:
+        """Rows of each sentence, `K`."""
+
+    def select(self, rows: Tensor) -> None:
+        """Let row `n` go on from what was row `rows[n]` `(N,)`, a row of the same sentence."""
+
+    def keep_sentences(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences `(B_new,)`, with their rows."""
+
+
+Cache = TypeVar("Cache", bound=SearchCache)
+Cache_contra = TypeVar("Cache_contra", bound=SearchCache, contravariant=True)
+
+
+class Step(Protocol[Cache_contra]):
+    """One step of a model: all that a search knows of it."""
+
+    def __call__(self, tokens: Tensor, cache: Cache_contra, /) -> Tensor:
+        """Log-probabilities `(N, V)` in float32 of the next tokens, given the latest ones `(N,)` and the cache.
+
+        The result is a new tensor, which the caller may overwrite.
+        """
+
+
+class Hypothesis(NamedTuple):
+    """One translation in tokens."""
+
+    tokens: tuple[int, ...]  # without the start token, without the final end token
+    log_prob: float  # of all tokens and the end token, in nats
+    score: float  # log_prob / length penalty: what n-best lists are sorted by
+
+
+class Bounds(NamedTuple):
+    """Where the hypotheses of each sentence begin and end."""
+
+    start_id: int
+    end_id: int
+    max_lengths: Tensor  # (B,) on the CPU, at least 1; at this length the end token is forced, at its true probability
+    device: torch.device  # of the step's tensors
+
+
+def length_penalty(length: int, config: DecodingConfig) -> float:
+    """The divisor of the log-probability of a hypothesis of `length` tokens, the end token included.
+
+    "power" is `length ** alpha`, with alpha 1 the mean log-probability of a token. "gnmt" is equation 14 of Wu et al.
+    2016 (arXiv 1609.08144), `((5 + length) / 6) ** alpha`.
+    """
+    match config.length_penalty_form:
+        case "power":
+            return float(length**config.length_penalty)
+        case "gnmt":
+            return float(((5 + length) / 6) ** config.length_penalty)
+
+
+def hypothesis(tokens: list[int], log_prob: float, config: DecodingConfig) -> Hypothesis:
+    """A finished hypothesis with its score; `tokens` are without start and end."""
+    return Hypothesis(tuple(tokens), log_prob, log_prob / length_penalty(len(tokens) + 1, config))
+
+
+def best_first(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Hypotheses sorted by score, the best first; of equal scores the earlier found stays first."""
+    return sorted(hypotheses, key=lambda found: -found.score)
+
+
+def force_end(log_probs: Tensor, at_end: Tensor, end_id: int) -> None:
+    """Leave, in place, only the end token to sentences that have reached their greatest length.
+
+    Args:
+        log_probs: `(B, K, V)`.
+        at_end: `(B,)` on the CPU, True where the next token must be the last.
+        end_id: the end token.
+    """
+    if at_end.any():
+        sentences = at_end.nonzero().squeeze(1).to(log_probs.device)
+        end = log_probs[sentences, :, end_id]
+        log_probs[sentences] = -torch.inf
+        log_probs[sentences, :, end_id] = end

@@ -1,0 +1,108 @@
+"""The loop: when it stops, what it saves, and what it says when the loss is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.checkpoint import best, checkpoints, load_model, read_info
+from seq2seq.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainingConfig
+from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.trainer import train
+
+LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    for name in ("train", "validation"):
+        for side in ("a", "b"):
+            lines = LINES if name == "train" else LINES[:5]
+            (tmp_path / f"{name}.{side}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    corpus, validation = (
+        CorpusConfig(source=str(tmp_path / f"{name}.a"), target=str(tmp_path / f"{name}.b"))
+        for name in ("train", "validation")
+    )
+    return Config(
+        data=DataConfig(train=(corpus,), validation=validation),
+        tokenizer=TokenizerConfig(algorithm="bpe", vocab_size=290),
+        model=ModelConfig(encoder_layers=1, decoder_layers=1, d_model=16, d_ff=16, num_heads=2),
+        training=TrainingConfig(
+            steps=6, batch_tokens=128, warmup_steps=2, learning_rate=0.01, log_every=2, validate_every=2
+        ),
+    )
+
+
+def with_training(config: Config, **changes: object) -> Config:
+    return replace(config, training=replace(config.training, **changes))
+
+
+def test_a_run_has_all_that_belongs_to_it(config: Config, tmp_path: Path, capsys) -> None:
+    run = train(config, tmp_path / "run", device="cpu")
+    assert [read_info(folder).step for folder in checkpoints(run)] == [2, 4, 6]
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"step", "loss", "tokens_per_second", "learning_rate", "gradient_norm"} <= records[0].keys()
+    assert {"step", "validation_bleu", "validation_chrf", "validation_loss"} <= records[1].keys()
+    assert best(run, "bleu") is not None
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "step 2/6" in output.err
+    assert load_model(run).config.model.source_vocab_size == 290
+
+
+def test_loss_falls_and_the_seed_decides_all(config: Config, tmp_path: Path) -> None:
+    longer = with_training(config, steps=40, log_every=10, validate_every=0)
+    runs = [train(longer, tmp_path / name, device="cpu") for name in ("one", "two")]
+    other = train(with_training(longer, seed=2), tmp_path / "other", device="cpu")
+    weights = [(run / "checkpoints/step_00000040/model.safetensors").read_bytes() for run in (*runs, other)]
+    assert weights[0] == weights[1] != weights[2]
+    losses = [json.loads(line)["loss"] for line in (runs[0] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_patience_ends_training(config: Config, tmp_path: Path) -> None:
+    still = with_training(config, steps=1000, learning_rate=0.0, patience=2, validation_metric="loss")
+    run = train(still, tmp_path / "run", device="cpu")
+    assert read_info(checkpoints(run)[-1]).step == 6  # the best at 2, then two without improvement
+
+
+def test_time_limit_ends_training_and_saves(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=10**6, max_minutes=0.005, validate_every=0), tmp_path / "run", device="cpu")
+    assert len(checkpoints(run)) == 1
+
+
+def test_a_lost_loss_is_told_and_not_saved(config: Config, tmp_path: Path) -> None:
+    size = 290
+    model = Transformer(replace(config.model, source_vocab_size=size, target_vocab_size=size))
+    torch.nn.init.constant_(model.target_embedding.weight, float("nan"))
+    with pytest.raises(TrainingError, match=r"not a number.*learning_rate"):
+        train(config, tmp_path / "run", model=model, device="cpu")
+    assert checkpoints(tmp_path / "run") == []
+
+
+def test_without_validation_the_newest_is_best(config: Config, tmp_path: Path) -> None:
+    alone = replace(config, data=replace(config.data, validation=None))
+    run = train(alone, tmp_path / "run", device="cpu")
+    assert read_info(best(run, "bleu")).step == 6
+
+
+def test_no_corpus_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.train"):
+        train(Config(), tmp_path / "run", device="cpu")
+
+
+def test_moving_average_and_bfloat16_and_accumulation_train(config: Config, tmp_path: Path) -> None:
+    changed = with_training(config, ema_decay=0.9, precision="bfloat16", accumulate=2, subword_sampling=0.1)
+    run = train(changed, tmp_path / "run", device="cpu")
+    assert read_info(checkpoints(run)[-1]).step == 6
+
+
+def test_float16_needs_a_gpu(config: Config, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="float16"):
+            train(with_training(config, precision="float16"), tmp_path / "run", device="cpu")
