@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a user's mistake (one line on stderr), 2 wrong usage, 130
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -58,21 +59,30 @@ class CommandLine(click.Group):
             ctx.exit(0)
         return result
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
-        """Run the command line and exit with its status."""
-        if not extra.pop("standalone_mode", True):
-            return super().main(args, prog_name or "seq2seq", standalone_mode=False, **extra)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and, if it stands alone, exit with its status."""
         try:
-            # A command that calls `ctx.exit(status)` has that status returned here.
-            status = super().main(args, prog_name or "seq2seq", standalone_mode=False, **extra)
+            # The status that a command gives to `ctx.exit` is returned here.
+            status = super().main(args, prog_name or "seq2seq", complete_var, standalone_mode=False, **extra)
         except Exception as error:
+            if not standalone_mode:
+                raise
             status = _report(error)
+        if not standalone_mode:
+            return status
         sys.exit(status if isinstance(status, int) else 0)
 
 
 def _report(error: Exception) -> int:
     """Say what went wrong, in one line; return the exit status."""
-    if os.environ.get("SEQ2SEQ_DEBUG", "") not in ("", "0"):
+    if _debugging():
         traceback.print_exception(error)
     match error:
         case click.Abort():
@@ -95,6 +105,10 @@ def _report(error: Exception) -> int:
     return 1
 
 
+def _debugging() -> bool:
+    return os.environ.get("SEQ2SEQ_DEBUG", "") not in ("", "0")
+
+
 def _describe(error: OSError) -> str:
     """An operating system's error as `file: reason`."""
     if error.strerror is None:
@@ -112,3 +126,17 @@ def _describe(error: OSError) -> str:
 @click.version_option(package_name="seq2seq", message="seq2seq %(version)s")
 def main() -> None:
     """Train your own translator, from parallel text to translations."""
+    if not _debugging():  # it logs what it raises, and ours is one line
+        logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("seq2seq")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
+        logger.propagate = False
+
+
+class _Warnings(logging.Handler):
+    """Says what the library warns of as the commands say things."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line on stderr."""
+        complain(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -93,7 +93,7 @@ def _stdin() -> Iterable[bytes]:
         number = sys.stdin.fileno()
     except (OSError, AttributeError):  # not a real file in tests; None if the caller has closed it
         return sys.stdin.buffer if sys.stdin else ()
-    return open(number, "rb", closefd=False)  # noqa: SIM115, PTH123 - not ours to close
+    return open(number, "rb", closefd=False)
 
 
 def _write_to_stdout(line: str) -> None:

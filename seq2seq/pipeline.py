@@ -33,6 +33,8 @@ _MAY_CHANGE = {
     )
 }  # fmt: skip
 
+SECONDS_BETWEEN_REPORTS = 5.0
+
 
 class Pipeline:
     """The stages of one recipe in one run directory."""
@@ -202,7 +204,7 @@ class Pipeline:
         texts = list(read_lines(self._text("data", "test", 0)))
         self.report(f"translating {len(texts):,} sentences with {checkpoint.name}")
         started = time.monotonic()
-        translations = translator.translate(texts, self.config.decoding)
+        translations = translator.translate(texts, self.config.decoding, _progress(len(texts), self.report))
         seconds = time.monotonic() - started
         with atomic_directory(self.run / "translations") as folder:
             write_lines(folder / f"test.{self.languages[1]}", (translation.text for translation in translations))
@@ -278,6 +280,20 @@ class Pipeline:
     def _num_averaged(self) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
         return min(self.config.recipe.average, len(self._weights("step_*")))
+
+
+def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None]:
+    """Tells every few seconds how many sentences are done, when called with the number of further ones."""
+    done, told = 0, time.monotonic()
+
+    def note(number: int) -> None:
+        nonlocal done, told
+        done += number
+        if time.monotonic() - told >= SECONDS_BETWEEN_REPORTS:
+            report(f"{done:,} of {total:,} sentences")
+            told = time.monotonic()
+
+    return note
 
 
 def _files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -124,8 +125,10 @@ def run_recipe(
 
 def describe(result: RecipeResult) -> str:
     """The result for people: scores with signatures, sample translations, and the next commands to type."""
-    data, run = result.recipe.config.data, result.run
-    source, reference = (run / "data" / f"test.{code}" for code in (data.source_language, data.target_language))
+    data, run = result.recipe.config.data, shlex.quote(str(result.run))
+    source, reference = (
+        shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
+    )
     figures = result.figures
     lines = [
         f"{figures['sentences']:,} test sentences, {figures['checkpoint']}",
@@ -141,7 +144,7 @@ def describe(result: RecipeResult) -> str:
     lines += [
         "",
         "Next:",
-        f"  seq2seq translate {run}        (type sentences, end with Ctrl-D; or --input FILE --output FILE)",
+        f"  seq2seq translate {run}  # type sentences and end with Ctrl-D; or --input FILE --output FILE",
         f"  seq2seq evaluate {run} --source {source} --reference {reference}",
     ]
     return "\n".join(lines)

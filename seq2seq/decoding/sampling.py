@@ -69,8 +69,8 @@ def draw_tokens(scores: Tensor, noise: Tensor) -> Tensor:
         noise: `(N,)` uniform in [0, 1).
     """
     sums = scores.double().softmax(dim=1).cumsum(dim=1)
-    # The first token whose sum is over the noise; it adds to the sum, so its probability is not 0.
-    tokens = torch.searchsorted(sums, noise[:, None].double() * sums[:, -1:], right=True).squeeze(1)
+    # The first token whose sum is over the noise: it adds to the sum, so its probability is not 0.
+    tokens = (sums <= noise[:, None] * sums[:, -1:]).sum(dim=1)
     return tokens.clamp(max=scores.size(1) - 1)
 
 

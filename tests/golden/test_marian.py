@@ -1,4 +1,4 @@
-"""Our post-norm model against Hugging Face's MarianMTModel with the same weights: the same logits, the same greedy text.
+"""Our post-norm model against Hugging Face's MarianMTModel with the same weights: same logits, same greedy output.
 
 This is what fixes the layout of positions, the scale of embeddings and the start token for all exports.
 """

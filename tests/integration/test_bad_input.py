@@ -89,6 +89,7 @@ class Bad:
     prepare: Callable[[Path], None] = _nothing
     stdin: bytes = GOOD
     status: int = 1
+    begun: str = ""  # what was said of work that had to begin for the mistake to be seen
 
 
 TRAIN = "train config.toml --output out --device cpu"
@@ -106,8 +107,9 @@ KINDS = [
     Bad("out of bounds", f"{TRAIN} --set training.steps=0", ("`training.steps` = 0", "at least 1")),
     Bad("settings at odds", f"{TRAIN} --set model.num_heads=5", ("`model.num_heads` = 5", "`model.d_model` = 32")),
     Bad("override without value", f"{TRAIN} --set training.steps", ("'training.steps'", "KEY=VALUE")),
-    Bad("unknown override", f"{TRAIN} --set model.depth=3", ("`model.depth`", "`seq2seq settings` lists all")),
+    Bad("unknown override", f"{TRAIN} --set model.depth=3", ("`model.depth`", "did you mean `model.d")),
     Bad("unknown device", f"{TRAIN} --set training.steps=1 --device abacus", ("'abacus'", "cpu")),
+    Bad("precision that a CPU lacks", f"{TRAIN} --set training.precision=float16", ("'float16'", "cpu", "'float32'")),
     Bad("two contrary flags", f"{TRAIN} --resume --overwrite", ("--resume", "--overwrite", "--help"), status=2),
     Bad("unknown option", f"{TRAIN} --step 5", ("--step", "--help"), status=2),
     # Corpora
@@ -169,11 +171,25 @@ KINDS = [
             _files(train__de="a\nb\n", train__en="A\n\n"),
         ),
     ),
+    Bad(
+        "bad corpus to overwrite a good run with",
+        "train config.toml --output run --overwrite",
+        ("none.de",),
+        _config("train.de", "none.de"),
+    ),
     Bad("empty corpus", TRAIN, ("train",), _files(train__de="", train__en="")),
     Bad(
-        "too many pieces for the corpus", f"{TRAIN} --set tokenizer.vocab_size=9000", ("`tokenizer.vocab_size`", "9000")
+        "too many pieces for the corpus",
+        f"{TRAIN} --set tokenizer.vocab_size=9000",
+        ("`tokenizer.vocab_size` = 9000", "set it to"),
+        begun="training a unigram tokenizer (joint, 9,000 pieces)\n",
     ),
-    Bad("too few pieces for the corpus", f"{TRAIN} --set tokenizer.vocab_size=100", ("`tokenizer.vocab_size`", "100")),
+    Bad(
+        "too few pieces for the corpus",
+        f"{TRAIN} --set tokenizer.vocab_size=100",
+        ("`tokenizer.vocab_size` = 100", "set it to"),
+        begun="training a unigram tokenizer (joint, 100 pieces)\n",
+    ),
     # Runs and checkpoints
     Bad("run exists", "train config.toml --output run", ("run:", "--resume", "--overwrite")),
     Bad(
@@ -218,7 +234,7 @@ KINDS = [
         _files(test__de=b"abc\n" + b"abc def " * 100 + b"\n"),
     ),
     Bad("output to be compressed", "translate run --input test.de --output out.gz", ("out.gz:", "take .gz off")),
-    Bad("output under a file", "translate run --output config.toml/out", ("config.toml/",)),
+    Bad("output under a file", "translate run --output config.toml/out", ("config.toml",)),
     Bad(
         "translations and references differ in number",
         "score test.de --reference train.en",
@@ -269,9 +285,10 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(seq2seq, folder, bad):
     before = _snapshot(folder)
     outcome = seq2seq(*bad.command.split(), stdin=bad.stdin)
     assert outcome.status == bad.status, outcome.stderr
-    assert outcome.stderr.startswith("seq2seq: error: "), outcome.stderr
-    assert outcome.stderr.count("\n") == 1 and outcome.stderr.endswith("\n")
-    assert [said for said in bad.says if said not in outcome.stderr] == [], outcome.stderr
+    assert outcome.stderr.startswith(f"{bad.begun}seq2seq: error: "), outcome.stderr
+    line = outcome.stderr.removeprefix(bad.begun)
+    assert line.count("\n") == 1 and line.endswith("\n")
+    assert [said for said in bad.says if said not in line] == [], line
     assert outcome.stdout == b""
     assert _snapshot(folder) == before
 

@@ -209,16 +209,35 @@ def test_sampling_depends_on_the_seed_alone(seq2seq, trained_run, sentences):
     assert sample("--seed", 1) == sample("--seed", 1, "--batch-size", 1) != sample("--seed", 2)
 
 
-def test_translations_appear_while_input_still_arrives(script, trained_run):
-    with subprocess.Popen(
-        [script, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as running:
-        for line in (b"abc\n", b"\n", b"def abc\n"):
-            running.stdin.write(line)
-            running.stdin.flush()
-            assert running.stdout.readline().endswith(b"\n")  # would wait for ever if it waited for the end of input
-        running.stdin.close()
-        assert running.wait(60) == 0
+@pytest.fixture
+def translating(script, trained_run):
+    """A process that translates what is typed."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([script, "translate", str(trained_run)], **pipes) as running:
+        yield running
+        running.kill()
+
+
+def type_line(running, line):
+    running.stdin.write(line)
+    running.stdin.flush()
+
+
+def test_translations_appear_while_input_still_arrives(translating):
+    for line in (b"abc\n", b"\n", b"def abc\n"):
+        type_line(translating, line)
+        assert translating.stdout.readline().endswith(b"\n")  # would wait for ever if it waited for the end of input
+    translating.send_signal(signal.SIGINT)
+    assert translating.wait(60) == 130
+    assert translating.stderr.read().decode().split("\n")[1:] == ["seq2seq: interrupted", ""]
+
+
+def test_reader_that_goes_away_ends_it_though_input_is_open(translating):
+    type_line(translating, b"abc\n")
+    assert translating.stdout.readline()
+    translating.stdout.close()
+    type_line(translating, b"abc\n")
+    assert (translating.wait(60), translating.stderr.read()) == (0, b"")
 
 
 def test_reader_that_stops_reading_ends_it_quietly(script, trained_run, sentences, tmp_path):

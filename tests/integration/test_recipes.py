@@ -90,6 +90,18 @@ def test_each_recipe_takes_local_files(name: str, tmp_path: Path) -> None:
     assert len(list(read_lines(pipeline_run / "translations" / f"test.{recipe.config.data.target_language}"))) == 8
 
 
+def test_a_recipe_trains_on_where_it_was(tmp_path: Path, hub: list[object]) -> None:
+    path = FOLDER / "multi30k_de_en.toml"
+    told: list[str] = []
+    run_recipe(load_recipe(path, TINY), tmp_path / "run", device="cpu")
+    longer = load_recipe(path, [*TINY, "training.steps=4"])
+    result = run_recipe(longer, tmp_path / "run", device="cpu", report=told.append)
+    assert result.figures["steps"] == 4
+    assert told[:3] == ["== fetch: done already", "== prepare: done already", "== train"]
+    metrics = [json.loads(line) for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert [record["step"] for record in metrics if "loss" in record] == [2, 4]
+
+
 @pytest.mark.parametrize(
     ("name", "languages", "subset", "columns"),
     [

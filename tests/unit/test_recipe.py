@@ -210,26 +210,6 @@ def test_an_interrupted_training_goes_on_with_the_same_command(
     assert log == ["resumed", *ALL[3:]]
 
 
-def test_held_out_text_is_not_in_training(recipe_file: Path, log: list[str]) -> None:
-    data = run(recipe_file).run / "data"
-    parts = {name: set(read_lines(data / f"{name}.xx")) for name in ("train", "validation", "test")}
-    assert len(parts["validation"]) == 5 and len(parts["test"]) == 10 and len(parts["train"]) > 20
-    assert not parts["train"] & (parts["validation"] | parts["test"])
-
-
-def test_local_validation_and_test_text_stays_as_it_is(recipe_file: Path, log: list[str]) -> None:
-    folder = recipe_file.parent / "local"
-    folder.mkdir()
-    for language in ("xx", "yy"):
-        (folder / f"train.{language}").write_text("a b c d\na b c d\n x  y \n\nkept kept\n")
-        (folder / f"val.{language}").write_text("one sentence\n\n x  y \n")
-        (folder / f"test_1.{language}").write_text("a b c d\n" * 3)
-    data = run(recipe_file, data=folder).run / "data"
-    assert (data / "validation.xx").read_text() == "one sentence\n\n x  y \n"
-    assert (data / "test.yy").read_text() == "a b c d\n" * 3
-    assert list(read_lines(data / "train.xx")) == ["kept kept"]
-
-
 def test_a_leftover_of_a_killed_run_is_removed(recipe_file: Path, log: list[str]) -> None:
     leftover = recipe_file.parent / "run" / ".raw.123.partial"
     leftover.mkdir(parents=True)

@@ -17,7 +17,7 @@ STATES = 97
 
 
 class ToyCache:
-    """Each row has a state, which its tokens so far have led to; each sentence has a table, by which it is translated."""
+    """Each row has a state, which its tokens so far have led to; each sentence has a table that gives probabilities."""
 
     def __init__(self, tables: Tensor, sentences: Sequence[int], beam_size: int) -> None:
         self.tables = tables[list(sentences)]  # (B, STATES, V)

@@ -1,0 +1,268 @@
+"""Text in, text out: order, independence of batches, lengths, long and blank sentences, streams."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.config import DecodingConfig
+from seq2seq.decoding.translator import Translation, Translator, _lengths
+from seq2seq.errors import DecodingError
+
+GREEDY = DecodingConfig(beam_size=1)
+BEAM = DecodingConfig(beam_size=4, n_best=3)
+SAMPLE = DecodingConfig(sample=True, n_best=2, temperature=1.5)
+SEARCHES = pytest.mark.parametrize("config", [GREEDY, BEAM, SAMPLE], ids=["greedy", "beam", "sample"])
+
+
+@pytest.fixture
+def translator(model, tokenizer) -> Translator:
+    return Translator(model, tokenizer, GREEDY)
+
+
+def assert_alike(found: list[Translation], expected: list[Translation]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.source, one.text, one.n_best) == (other.source, other.text, other.n_best)
+        assert [h.tokens for h in one.hypotheses] == [h.tokens for h in other.hypotheses]
+        for a, b in zip(one.hypotheses, other.hypotheses, strict=True):
+            assert (a.log_prob, a.score) == pytest.approx((b.log_prob, b.score), rel=1e-4, abs=1e-4)
+
+
+@SEARCHES
+def test_batches_and_neighbours_do_not_matter(translator, sentences, config) -> None:
+    texts = sentences[:70]
+    alone = translator.translate(texts, replace(config, batch_size=1))
+    assert_alike(translator.translate(texts, replace(config, batch_size=64)), alone)
+    assert_alike(translator.translate(texts, replace(config, batch_tokens=100)), alone)
+    assert len({len(each.hypotheses[0].tokens) for each in alone}) > 5, "the test is of all lengths"
+    assert [each.source for each in alone] == texts
+    assert all(len(each.n_best) == len(each.hypotheses) == config.n_best for each in alone)
+    assert all(each.text == each.n_best[0] for each in alone)
+
+
+@pytest.mark.parametrize("config", [GREEDY, BEAM], ids=["greedy", "beam"])
+def test_order_of_sentences_does_not_matter(translator, sentences, config) -> None:
+    texts = sentences[:40]
+    forwards = translator.translate(texts, config)
+    assert_alike(translator.translate(texts[::-1], config), forwards[::-1])
+
+
+def test_a_beam_of_one_is_greedy_by_hand(translator, model, tokenizer, sentences) -> None:
+    source = torch.tensor(tokenizer.encode_source(sentences[:1]))
+    tokens = [tokenizer.bos_id]
+    forbidden = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id]
+    with torch.no_grad():
+        while tokens[-1] != tokenizer.eos_id and len(tokens) <= 2 * source.size(1) + 20:
+            logits = model(source, torch.ones_like(source, dtype=torch.bool), torch.tensor([tokens]))[0, -1]
+            logits[forbidden] = -torch.inf
+            tokens.append(int(logits.argmax()))
+    (found,) = translator.translate(sentences[:1])
+    expected = [token for token in tokens[1:] if token != tokenizer.eos_id]
+    assert list(found.hypotheses[0].tokens) == expected[: len(found.hypotheses[0].tokens)]
+    assert found.text == tokenizer.decode_target(found.hypotheses[0].tokens)
+
+
+def test_samples_depend_on_the_seed_and_the_place(translator, sentences) -> None:
+    def texts(config: DecodingConfig, sources: list[str]) -> list[tuple[str, ...]]:
+        return [each.n_best for each in translator.translate(sources, config)]
+
+    assert texts(SAMPLE, sentences[:10]) == texts(SAMPLE, sentences[:10])
+    assert texts(SAMPLE, sentences[:10]) != texts(replace(SAMPLE, seed=-2), sentences[:10])
+    same = texts(SAMPLE, ["abc def"] * 10)
+    assert len(set(itertools.chain(*same))) > 10, "each is drawn anew"
+
+
+# --- lengths
+
+
+@given(st.integers(1, 3000), st.floats(0, 4), st.floats(0, 4), st.integers(0, 30), st.integers(1, 200))
+def test_lengths_are_within_each_other_and_the_model(
+    source: int, one: float, other: float, offset: int, limit: int
+) -> None:
+    low, high = sorted([one, other])
+    config = DecodingConfig(min_length_ratio=low, max_length_ratio=high, max_length_offset=offset)
+    least, greatest = _lengths(source, limit, config)
+    assert 1 <= least <= greatest <= limit
+    assert greatest <= max(1, high * source + offset + 1e-3)
+    assert greatest == limit or greatest >= high * source + offset - 1
+    assert least == greatest or least >= low * source - 1e-3
+
+
+def test_rounding_costs_no_token() -> None:
+    config = DecodingConfig(min_length_ratio=2.3, max_length_ratio=2.3, max_length_offset=0)
+    assert _lengths(10, 1000, config) == (23, 23)
+    assert _lengths(10, 1000, replace(config, max_length_ratio=math.inf)) == (23, 1000)
+
+
+@SEARCHES
+def test_outputs_keep_their_lengths(translator, tokenizer, sentences, config) -> None:
+    config = replace(config, min_length_ratio=0.9, max_length_ratio=1.1, max_length_offset=0)
+    sources = tokenizer.encode_source(sentences[:40])
+    for source, translation in zip(sources, translator.translate(sentences[:40], config), strict=True):
+        for each in translation.hypotheses:
+            assert 0.9 * len(source) - 1 <= len(each.tokens) + 1 <= 1.1 * len(source)
+
+
+@SEARCHES
+def test_no_ngram_is_said_twice(translator, sentences, config) -> None:
+    config = replace(config, no_repeat_ngram=2)
+    for translation in translator.translate(sentences[:40], config):
+        for each in translation.hypotheses:
+            pairs = list(itertools.pairwise(each.tokens))
+            assert len(pairs) == len(set(pairs))
+
+
+# --- odd input
+
+
+def test_blank_sentences_need_no_model(translator, monkeypatch) -> None:
+    monkeypatch.setattr(translator, "model", translator.model)
+    monkeypatch.setattr(type(translator), "_search", None)
+    blank = ["", " ", "\t", "\x85", "\u2028 ", "\u200b", "\u00ad"]
+    assert translator.translate(blank) == [Translation(text, "") for text in blank]
+    assert translator.translate([]) == []
+
+
+def test_one_translation_for_each_sentence_whatever_is_in_it(translator) -> None:
+    odd = [
+        "a",
+        "",
+        "\x85b",
+        "c\u2028d",
+        "e\rf\x0bg\x0ch",
+        "\ufeff",
+        "あ 😀 \x00",
+        "a\nb",
+        "<s></s><pad><unk>",
+        "<0x0A>",
+    ]
+    found = translator.translate(odd)
+    assert [each.source for each in found] == odd
+    assert all("\n" not in each.text for each in found)
+
+
+def test_a_single_text_is_refused(translator) -> None:
+    with pytest.raises(DecodingError, match=r"give a list of sentences"):
+        translator.translate("one sentence")
+
+
+@SEARCHES
+def test_long_sentences_are_split_and_joined(translator, tokenizer, sentences, config, caplog) -> None:
+    long = ". ".join(sentences[:12]) + "."
+    assert len(tokenizer.encode_source([long])[0]) > 2 * 128
+    found = translator.translate([sentences[0], long, "", long, sentences[1]], config)
+    assert [each.source for each in found] == [sentences[0], long, "", long, sentences[1]]
+    (warning,) = caplog.messages
+    assert warning.startswith("sentence 2 has ") and "(and 1 more" in warning and "takes 128" in warning
+    for each in (found[1], found[3]):
+        assert len(each.hypotheses) == len(each.n_best) == config.n_best
+        assert list(each.hypotheses) == sorted(each.hypotheses, key=lambda h: -h.score)
+        assert each.text == each.n_best[0]
+    if not config.sample:
+        assert found[1] == found[3]
+        assert_alike([found[0], found[4]], translator.translate(sentences[:2], config))
+
+
+def test_parts_are_translated_as_sentences_are(translator, tokenizer, sentences) -> None:
+    from seq2seq.decoding.splitting import join_texts, split_text
+
+    long = ". ".join(sentences[:12]) + "."
+    parts = split_text(long, lambda part: len(tokenizer.encode_source([part])[0]) <= 128)
+    assert len(parts) > 2
+    singly = translator.translate(parts)
+    (joined,) = translator.translate([long])
+    assert joined.text == join_texts([each.text for each in singly])
+    assert joined.hypotheses[0].log_prob == pytest.approx(sum(each.hypotheses[0].log_prob for each in singly), abs=1e-3)
+
+
+def test_long_sentences_are_refused_on_demand(translator, sentences) -> None:
+    config = replace(GREEDY, too_long="refuse")
+    with pytest.raises(DecodingError, match=r"sentence 2 has \d+ tokens: the model takes 128 .*'split'"):
+        translator.translate([sentences[0], " ".join(sentences[:12])], config)
+
+
+def test_a_character_too_long_for_the_model_is_named(model, tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr(model, "config", replace(model.config, max_length=3))
+    with pytest.raises(DecodingError, match=r"sentence 1: the character '😀' alone has \d tokens: the model takes 3"):
+        Translator(model, tokenizer, GREEDY).translate(["😀😀"])
+
+
+def test_a_diverged_model_is_an_error(model, tokenizer, sentences) -> None:
+    import copy
+
+    broken = copy.deepcopy(model)
+    broken.output.weight.data[7, 3] = torch.nan
+    for config in (GREEDY, BEAM, SAMPLE):
+        with pytest.raises(DecodingError, match="training diverged"):
+            Translator(broken, tokenizer, config).translate(sentences[:2])
+
+
+# --- progress and streams
+
+
+def test_progress_counts_every_sentence_once(translator, sentences) -> None:
+    texts = [*sentences[:10], "", ". ".join(sentences[:12]), "", *sentences[10:20]]
+    done: list[int] = []
+    translator.translate(texts, replace(GREEDY, batch_size=3), done.append)
+    assert sum(done) == len(texts) and min(done) >= 0
+    assert len(done) > 3
+
+
+@SEARCHES
+def test_a_stream_gives_what_a_list_gives(translator, sentences, config) -> None:
+    texts = [*sentences[:30], "", ". ".join(sentences[:12]), *sentences[30:40]]
+    config = replace(config, batch_size=2)
+    assert_alike(list(translator.stream(iter(texts), config)), translator.translate(texts, config))
+
+
+def test_a_stream_answers_before_more_input_arrives(translator, sentences) -> None:
+    answers: list[Translation] = []
+
+    def dialogue() -> Iterator[str]:
+        for number, text in enumerate(sentences[:3]):
+            yield text
+            for _ in range(1000):
+                if len(answers) > number:
+                    break
+                threading_pause()
+            assert len(answers) == number + 1
+
+    def threading_pause() -> None:
+        import time
+
+        time.sleep(0.01)
+
+    for answer in translator.stream(dialogue()):
+        answers.append(answer)
+    assert [each.source for each in answers] == sentences[:3]
+
+
+def test_a_stream_without_end_can_be_left(translator, sentences) -> None:
+    config = replace(GREEDY, batch_size=1)
+    stream = translator.stream(itertools.cycle(sentences), config)
+    assert [each.source for each in itertools.islice(stream, 3)] == sentences[:3]
+    stream.close()
+
+
+def test_errors_of_the_input_come_through(translator, sentences) -> None:
+    def broken() -> Iterator[str]:
+        yield from sentences[:3]
+        raise OSError("the disk is gone")
+
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for each in translator.stream(broken()):
+            seen.append(each.source)
+    assert seen == sentences[:3]
+
+
+def test_dropout_is_off(model, tokenizer) -> None:
+    model.train()
+    assert not Translator(model, tokenizer).model.training

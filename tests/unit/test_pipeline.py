@@ -1,0 +1,77 @@
+"""Fetching and preparing; what comes after needs a model, pretended in `test_recipe.py` and real in `integration`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config import Config, DataConfig, PrepareConfig, RecipeConfig
+from seq2seq.data.corpus import read_lines
+from seq2seq.errors import DataError
+from seq2seq.pipeline import Pipeline
+from seq2seq.stages import StageRecord
+
+CONFIG = Config(
+    data=DataConfig(source_language="xx", target_language="yy"),
+    prepare=PrepareConfig(max_characters=40),
+    recipe=RecipeConfig(validation_size=5, test_size=10),
+)
+WORDS = [f"{letter}{letter}" for letter in "abcdefghijklmnop"]
+LINES = [f"{a} {b} times {c} make" for a in WORDS for b in WORDS[:3] for c in WORDS[:3]]
+
+
+class Prepared:
+    """A run directory after `fetch` and `prepare` of local files."""
+
+    def __init__(self, folder: Path, **files: list[str]) -> None:
+        local, run = folder / "local", folder / "run"
+        local.mkdir()
+        for name, lines in files.items():
+            (local / f"{name}.xx").write_text("".join(f"{line}\n" for line in lines))
+            (local / f"{name}.yy").write_text("".join(f"{line.upper()}\n" for line in lines))
+        self.told: list[str] = []
+        self.record = StageRecord(run)
+        self.pipeline = Pipeline(CONFIG, folder / "none.py", run, local, "cpu", self.told.append, self.record)
+        for stage in list(self.pipeline.stages())[:2]:
+            self.record.run(stage)
+        self.data = run / "data"
+
+    def lines(self, name: str, language: str = "xx") -> list[str]:
+        return list(read_lines(self.data / f"{name}.{language}"))
+
+
+def test_text_is_held_out_where_there_is_only_training_text(tmp_path: Path) -> None:
+    run = Prepared(tmp_path, train=LINES)
+    assert len(run.lines("validation")) == 5 and len(run.lines("test")) == 10 and len(run.lines("train")) > 20
+    for side in ("xx", "yy"):
+        held_out = {*run.lines("validation", side), *run.lines("test", side)}
+        assert len(held_out) == 15 and held_out <= set(LINES) | {line.upper() for line in LINES}
+        assert not held_out & set(run.lines("train", side))
+    assert any("held out 15 of 144 pairs" in line for line in run.told)
+
+
+@pytest.mark.parametrize(("given", "made", "size"), [("test", "validation", 5), ("val", "test", 10)])
+def test_only_what_is_missing_is_held_out(tmp_path: Path, given: str, made: str, size: int) -> None:
+    run = Prepared(tmp_path, train=LINES, **{given: ["this is it", "aa bb times bb make"]})
+    assert run.lines({"val": "validation"}.get(given, given)) == ["this is it", "aa bb times bb make"]
+    assert len(run.lines(made)) == size and "aa bb times bb make" not in run.lines("train")
+
+
+def test_held_out_text_stays_as_it_is_and_training_text_is_cleaned(tmp_path: Path) -> None:
+    odd = ["one sentence", "", " x  y ", "one sentence", "long " * 20]
+    run = Prepared(tmp_path, train=["a b", "a b", "", "one sentence", "long " * 20, "kept"], val=odd, test=odd)
+    assert run.lines("validation") == run.lines("test") == odd
+    assert run.lines("train") == ["a b", "kept"]
+    assert any("2 training pairs" in line and "1 duplicate" in line and "1 overlap" in line for line in run.told)
+
+
+def test_training_text_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train: no pair xx-yy is left"):
+        Prepared(tmp_path, train=["one sentence"], val=["one sentence"], test=["another one"])
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_what_is_prepared_is_done_and_the_rest_is_not(tmp_path: Path) -> None:
+    run = Prepared(tmp_path, train=LINES)
+    assert [run.record.is_done(stage) for stage in run.pipeline.stages()] == [True, True, False, False, False]
