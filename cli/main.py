@@ -91,6 +91,9 @@ def _report(error: Exception) -> int:
         case Interrupted():
             complain(f"interrupted: {error}")
             return 130
+        case click.exceptions.NoArgsIsHelpError():  # a group without a command: the page itself says what is wanted
+            error.show()
+            return error.exit_code
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else "seq2seq"
             complain(f"error: {error.format_message().rstrip('.')}; see `{path} --help`")
@@ -119,6 +122,7 @@ def _describe(error: OSError) -> str:
 
 
 @click.group(
+    "seq2seq",
     cls=CommandLine,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="First steps: `seq2seq recipe run quickstart`. SEQ2SEQ_DEBUG=1 shows tracebacks.",

@@ -104,7 +104,7 @@ def score(
         result = metric.corpus_score(hypotheses, references, n_bootstrap=resamples)
         low, high = None, None
         if resamples:  # sacreBLEU keeps the interval as centre and half width
-            low, high = float(result._mean - result._ci), float(result._mean + result._ci)
+            low, high = max(0.0, float(result._mean - result._ci)), float(result._mean + result._ci)
         signature = metric.get_signature().format()
         measured[name] = Score(score=float(result.score), low=low, high=high, signature=signature)
     return Scores(**measured)
@@ -226,12 +226,31 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     code = re.split("[-_]", target_language.lower())[0]
     language = {"zho": "zh", "cmn": "zh", "jpn": "ja", "kor": "ko"}.get(code, code)
     without_spaces = language in ("zh", "ja")  # TER's words are characters then
-    return {
+    metrics = {
         "bleu": _bleu(language, lowercase=False),
         "chrf": CHRF(),
         "ter": TER(normalized=without_spaces, asian_support=without_spaces),
         "bleu_lowercased_tokenised": _bleu(language, lowercase=True),
     }
+    for metric in metrics.values():
+        _give_plain_scores(metric)
+    return metrics
+
+
+def _give_plain_scores(metric: Metric) -> None:
+    """Make a metric's scores Python floats.
+
+    Resamples of few or bad translations score a plain 0.0 at times and a float32 at others, and sacreBLEU 2.6 raises a
+    TypeError where it takes the mean of both kinds.
+    """
+    compute = metric._compute_score_from_stats
+
+    def plain(statistics: Any) -> Any:
+        result = compute(statistics)
+        result.score = float(result.score)
+        return result
+
+    metric._compute_score_from_stats = plain  # type: ignore[method-assign, assignment]
 
 
 def _bleu(language: str, lowercase: bool) -> BLEU:

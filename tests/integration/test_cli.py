@@ -77,6 +77,13 @@ def test_wrong_usage_is_one_line_and_status_2(seq2seq, arguments):
     assert "--help`" in outcome.stderr
 
 
+@pytest.mark.parametrize("group", [(), ("recipe",), ("tokenizer",)])
+def test_no_command_shows_the_help_page(seq2seq, group):
+    outcome = seq2seq(*group)
+    assert outcome.status == 2 and outcome.stdout == b""
+    assert outcome.stderr.startswith("Usage: seq2seq") and "Commands:" in outcome.stderr
+
+
 def test_traceback_is_shown_on_demand_only(seq2seq, monkeypatch):
     monkeypatch.delenv("SEQ2SEQ_DEBUG", raising=False)
     assert seq2seq("settings", "no-such").stderr.count("\n") == 1

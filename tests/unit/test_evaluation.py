@@ -83,6 +83,14 @@ def test_the_order_of_sentences_does_not_matter_but_case_does_only_for_bleu(orde
     assert shouted.bleu_lowercased_tokenised.score == pytest.approx(straight.bleu_lowercased_tokenised.score)
 
 
+def test_resamples_may_score_nothing() -> None:
+    """Some resamples of these have no matching 4-gram and score 0, which sacreBLEU alone cannot average with others."""
+    hypotheses = ["a b c d e", *["x y z"] * 6]
+    result = score(hypotheses, [["a b c d e", *["p q r"] * 6]]).bleu
+    assert result.low is not None and result.high is not None
+    assert result.low + 1e-6 >= 0 and result.low < result.high
+
+
 def test_perfect_and_empty_translations() -> None:
     perfect = score(REFERENCES, [REFERENCES])
     assert perfect.bleu.score == pytest.approx(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,12 +13,21 @@ from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.model.transformer import Transformer
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors as small as these are slower on several threads, much so beside other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def sentences() -> list[str]:
-    """Sentences of 1 to 20 made-up words."""
+    """Sentences of 1 to 12 made-up words."""
     generator = random.Random(3)
     words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 6))) for _ in range(80)]
-    return [" ".join(generator.choices(words, k=generator.randint(1, 20))) for _ in range(200)]
+    return [" ".join(generator.choices(words, k=generator.randint(1, 12))) for _ in range(200)]
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +42,7 @@ def model(tokenizer: Tokenizer) -> Transformer:
     torch.manual_seed(4)
     size = tokenizer.target_vocab_size
     config = ModelConfig(
-        encoder_layers=1, decoder_layers=2, d_model=16, d_ff=32, num_heads=2, max_length=128, tied_embeddings="none",
+        encoder_layers=1, decoder_layers=2, d_model=16, d_ff=32, num_heads=2, max_length=64, tied_embeddings="none",
         source_vocab_size=size, target_vocab_size=size,
     )  # fmt: skip
     made = Transformer(config).eval()

@@ -14,7 +14,7 @@ from seq2seq.errors import DecodingError
 
 @pytest.fixture
 def pairs(sentences: list[str]) -> list[tuple[str, str]]:
-    return list(zip(sentences[:30], sentences[30:60], strict=True))
+    return list(zip(sentences[:20], sentences[20:40], strict=True))
 
 
 def test_score_is_the_log_probability_of_each_token(model, tokenizer, pairs) -> None:
@@ -58,5 +58,5 @@ def test_scoring_reproduces_the_scores_of_search(model, tokenizer, sentences, co
 
 
 def test_too_long_a_pair_is_named(model, tokenizer, pairs) -> None:
-    with pytest.raises(DecodingError, match=r"pair 2 has a side of \d+ tokens: the model takes 128"):
+    with pytest.raises(DecodingError, match=r"pair 2 has a side of \d+ tokens: the model takes 64"):
         score_pairs(model, tokenizer, [pairs[0], ("a", "abc " * 300), pairs[1]])

@@ -25,14 +25,11 @@ def at_most(size: int):
         ("one two three four", 9, ["one two", "three", "four"]),
         ("我们去公园。天气很好，他们也来了。", 12, ["我们去公园。", "天气很好，他们也来了。"]),
         ("abcdefgh", 3, ["ab", "cd", "ef", "gh"]),
-        ("ae\u0301\u0301\u0301o", 4, ["ae\u0301\u0301\u0301", "o"][:0] or ["ae\u0301\u0301\u0301", "o"]),
+        ("ae\u0301\u0301\u0301o", 5, ["ae\u0301\u0301\u0301", "o"]),
         ("  spaces around  ", 20, ["spaces around"]),
     ],
 )
 def test_cuts_at_sentences_then_clauses_then_words_then_anywhere(text: str, size: int, parts: list[str]) -> None:
-    if text.startswith("ae"):
-        assert all(not part.startswith("\u0301") for part in split_text(text, at_most(size + 1))[1:])
-        return
     assert split_text(text, at_most(size)) == parts
 
 
