@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_model import END, Toy, assert_same, bounds
+from toy_model import END, START, Toy, assert_same, bounds, next_state
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.beam import beam_search
@@ -94,3 +95,18 @@ def test_length_penalty_favours_longer_translations() -> None:
         return sum(len(hypotheses[0].tokens) for hypotheses in found) / 50
 
     assert mean_length(0.0) < mean_length(1.0) < mean_length(3.0)
+
+
+def test_a_better_one_that_is_about_to_end_is_waited_for() -> None:
+    """Two are finished after two steps, when the best of all lacks its end only."""
+    toy = Toy(1, vocab_size=4)
+    first = next_state(0, START)
+    second = next_state(first, 2)
+    third = next_state(second, 3)
+    toy.tables[0, first] = torch.tensor([0.01, 0.3, 0.6, 0.09]).log()
+    toy.tables[0, second] = torch.tensor([0.005, 0.3, 0.005, 0.69]).log()
+    toy.tables[0, third] = torch.tensor([0.003, 0.99, 0.003, 0.004]).log()
+    cache = toy.cache([0], 2)
+    (found,) = beam_search(toy.step, cache, bounds(20), DecodingConfig(length_penalty=1.0))
+    assert [each.tokens for each in found] == [(2, 3), (2,)]
+    assert len(cache.steps) == 3, "and not longer"
