@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from typing import IO, Any
 def atomic_write(path: Path | str) -> Iterator[IO[str]]:
     """A UTF-8 text file whose final name appears only when it is complete; line ends are written as they are."""
     path = Path(path)
+    if path.exists() and not path.is_file():  # as root, a device would be replaced by a file
+        raise OSError(errno.EEXIST, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from seq2seq.config import Config, load_config, save_config
+from seq2seq.data.corpus import read_corpus
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
-from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.errors import ConfigError, DataError, TrainingError
 from seq2seq.settings import to_dict
 from seq2seq.training.feed import read_pairs
 
@@ -36,19 +37,30 @@ def set_up_run(
     if config.training.validate_every and config.data.validation is None:
         say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
     there = (run / "config.toml").exists()
-    if there and overwrite:
-        _clear(run)
-    elif there and resume:
+    if there and resume and not overwrite:
         return _take_up(config, run, say)
-    elif there:
+    if there and not overwrite:
         raise TrainingError(
             f"{run}: holds a run already; --resume goes on with it, --overwrite starts anew, or choose another --output"
         )
+    _check_corpora(config)
+    if there:
+        _clear(run)
     run.mkdir(parents=True, exist_ok=True)
     tokenizer = _make_tokenizer(config, run, tokenizer, say)
     config = _with_vocabulary(config, tokenizer)
     save_config(config, run / "config.toml")
     return config, tokenizer
+
+
+def _check_corpora(config: Config) -> None:
+    """Read all corpora through, so that a bad line is found before anything is said or written."""
+    if not sum(1 for _ in read_pairs(config)):
+        raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
+    if config.data.validation is not None:
+        languages = (config.data.source_language, config.data.target_language)
+        for _ in read_corpus(config.data.validation, languages):
+            pass
 
 
 def _make_tokenizer(config: Config, run: Path, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:

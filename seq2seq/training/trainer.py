@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -65,20 +66,34 @@ def train(
     with processes(device) as group:
         own_gpu = group.size > 1 and torch.cuda.is_available() and device in {"auto", "cuda"}
         chosen = choose_device(f"cuda:{group.local_rank}" if own_gpu else device)
+        autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
         tell = say if group.is_first else _silent
-        if group.is_first:
-            config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
-        group.wait()
-        if not group.is_first:
-            config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
-        assert tokenizer is not None
-        torch.manual_seed(config.training.seed)  # of the initial weights
-        model = (model or Transformer(config.model)).to(chosen)
-        trainer = _Trainer(config, run, model, tokenizer, chosen, group)
+        with _unless_it_fails(run):
+            if group.is_first:
+                config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
+            group.wait()
+            if not group.is_first:
+                config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
+            assert tokenizer is not None
+            torch.manual_seed(config.training.seed)  # of the initial weights
+            model = (model or Transformer(config.model)).to(chosen)
+            trainer = _Trainer(config, run, model, tokenizer, chosen, group)
         with trainer.stop_on_signals():
             trainer.loop()
         trainer.journal.close()
     return run
+
+
+@contextmanager
+def _unless_it_fails(run: Path) -> Iterator[None]:
+    """Remove a new run directory if training cannot begin, so that the mended command can be given again."""
+    is_new = not run.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            shutil.rmtree(run, ignore_errors=True)
+        raise
 
 
 class _Trainer:

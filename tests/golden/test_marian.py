@@ -5,8 +5,6 @@ This is what fixes the layout of positions, the scale of embeddings and the star
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch import nn
@@ -14,7 +12,6 @@ from torch import nn
 from seq2seq.config import DecodingConfig, ModelConfig
 from seq2seq.model.transformer import Transformer
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 transformers = pytest.importorskip("transformers")
 
 VOCAB, PAD, START, END = 40, 0, 2, 3

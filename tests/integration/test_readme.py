@@ -45,7 +45,7 @@ def test_config_is_a_config(folder: Path) -> None:
 
 
 def test_python_runs(folder: Path) -> None:
-    small = (folder / "my.toml").read_text(encoding="utf-8").replace("vocab_size = 8000", "vocab_size = 320")
+    small = (folder / "my.toml").read_text(encoding="utf-8").replace("vocab_size = 8000", "vocab_size = 290")
     (folder / "my.toml").write_text(small, encoding="utf-8")  # eighty lines do not hold 8,000 pieces
     (script,) = blocks("python")
     assert len(script.splitlines()) <= 10
