@@ -18,7 +18,8 @@ from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, write_json
-from seq2seq.stages import Stage, StageRecord, flat
+from seq2seq.settings import flat
+from seq2seq.stages import Stage, StageRecord
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer

@@ -104,6 +104,17 @@ def reference(cls: type, path: str = "") -> Iterator[tuple[str, Setting]]:
             yield from reference(inner, f"{path}{name}.")
 
 
+def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested plain values by their dotted names."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{path}{key}.")
+        else:
+            result[f"{path}{key}"] = value
+    return result
+
+
 def type_name(hint: Any) -> str:
     """How a setting's type is written for people: `integer`, `relu | gelu`, `list of text`."""
     hint = _without_none(hint)

@@ -95,17 +95,6 @@ class StageRecord:
         return {name: sha256_of(path) if path.exists() else "" for name, path in names.items()}
 
 
-def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested plain values by their dotted names."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            result |= flat(value, f"{path}{key}.")
-        else:
-            result[f"{path}{key}"] = value
-    return result
-
-
 def peak_memory_mb() -> int:
     """The most memory that this process has held, in megabytes; 0 where the system does not tell."""
     try:

@@ -11,7 +11,7 @@ from seq2seq.config import Config, load_config, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import ConfigError, DataError, TrainingError
-from seq2seq.settings import to_dict
+from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
 
 
@@ -94,7 +94,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     """Resume: model and tokenizer must be what they were; other changes are said."""
     tokenizer = Tokenizer.load(run / "tokenizer")
     config = _with_vocabulary(config, tokenizer)
-    before, now = (_flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
+    before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
     fixed = sorted(name for name in changed if name.startswith(("model.", "tokenizer.")) and name != "tokenizer.path")
     if fixed:
@@ -109,21 +109,9 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     return config, tokenizer
 
 
-def _flat(values: dict[str, object], path: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = value
-    return flat
-
-
 def _clear(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
     for name in ("checkpoints", "tokenizer", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("config.toml", "metrics.jsonl"):
         (run / name).unlink(missing_ok=True)
-
-

@@ -259,24 +259,6 @@ def test_reader_that_stops_reading_ends_it_quietly(script, trained_run, sentence
 # --- train, evaluate, average
 
 
-def test_killed_training_goes_on_bit_for_bit(script, process, corpus, tmp_path):
-    options = ("--device", "cpu", "--set", "training.checkpoint_every=5", "--set", "training.validate_every=0")
-    endless = ["train", corpus / "config.toml", "--output", tmp_path / "killed", *options]
-    arguments = [script, *map(str, endless), "--set", "training.steps=1000000"]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        while not checkpoints(tmp_path / "killed"):
-            assert running.poll() is None
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-    steps = int(checkpoints(tmp_path / "killed")[-1].name.removeprefix("step_")) + 5
-    to_the_end = ("--set", f"training.steps={steps}")
-    assert process(*endless, *to_the_end, "--resume").status == 0
-    assert process("train", corpus / "config.toml", "--output", tmp_path / "whole", *options, *to_the_end).status == 0
-    weights = [checkpoints(tmp_path / run)[-1] / "model.safetensors" for run in ("killed", "whole")]
-    assert weights[0].parent.name == weights[1].parent.name == f"step_{steps:08d}"
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-
-
 def test_interrupted_training_is_saved_and_status_130(script, corpus, tmp_path):
     run = tmp_path / "run"
     arguments = ["train", corpus / "config.toml", "--output", run, "--set", "training.steps=1000000"]

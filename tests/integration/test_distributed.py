@@ -25,7 +25,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     text = CONFIG.replace("SAMPLING", "").replace("dropout = 0.1", "dropout = 0.0").replace("steps = 24", "steps = 6")
     config.write_text(text, encoding="utf-8")
-    # A bias of keys has no gradient but rounding errors. A larger epsilon keeps Adam from blowing these up to full steps.
+    # A bias of keys has no gradient but rounding errors; a larger epsilon keeps Adam from making full steps of these.
     settings = ("--set", "training.validate_every=3", "--set", "training.adam_epsilon=1e-5")
     job = ["-m", "seq2seq_cli", "train", str(config), "--device", "cpu", *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

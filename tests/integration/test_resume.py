@@ -86,22 +86,6 @@ def test_kill_and_resume_is_bit_identical(config: Path, tmp_path: Path) -> None:
     assert len(steps) == STEPS // 4 + STEPS // SAVED
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    long = ("--set", "training.steps=100000", "--set", "training.log_every=1", "--set", "training.validate_every=0")
-    with subprocess.Popen(command(config, run, *long), stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step"):
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stderr.read()
-    assert process.returncode == 130
-    assert "--resume" in rest
-    assert "Traceback" not in rest
-    assert len(list((run / "checkpoints").glob("step_*"))) == 1
-
-
 def test_an_existing_run_is_not_overwritten_unasked(config: Path, tmp_path: Path) -> None:
     short = ("--set", "training.steps=2", "--set", "training.validate_every=0")
     run = tmp_path / "run"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import Config
 from seq2seq.errors import ConfigError
-from seq2seq.settings import declared, from_dict, reference, to_dict, type_name, with_overrides
+from seq2seq.settings import declared, flat, from_dict, reference, to_dict, type_name, with_overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,3 +169,7 @@ def test_type_names_and_defaults() -> None:
     assert names["colour"] == "red | blue"
     assert names["stops"] == "list of text"
     assert settings["weight"].default == 12.5
+
+
+def test_flat_names() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": 3}) == {"a.b": 1, "a.c.d": [2], "e": 3}

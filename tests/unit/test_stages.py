@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seq2seq.errors import RecipeError
-from seq2seq.stages import Stage, StageRecord, flat
+from seq2seq.stages import Stage, StageRecord
 
 
 class Job:
@@ -112,7 +112,3 @@ def test_notes_outlive_a_stage_that_is_done_again(job: Job) -> None:
     job.run(x=2)
     entry = json.loads((job.folder / "stages.json").read_text())["upper"]
     assert entry["note"] == "kept" and entry["seconds"] >= 0 and entry["peak_memory_mb"] > 0
-
-
-def test_flat_names() -> None:
-    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": 3}) == {"a.b": 1, "a.c.d": [2], "e": 3}
