@@ -24,7 +24,7 @@ def average(*, run: Path, last: int | None, best: int | None) -> None:
     from seq2seq import checkpoint
     from seq2seq.training.validation import read_validation_pairs, validate
 
-    checkpoint.resolve(run)  # says what is wrong with RUN before anything else is read
+    run, _ = checkpoint.resolve(run)  # says what is wrong with RUN before anything else is read
 
     folder = checkpoint.average(
         run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -33,4 +34,5 @@ def train(
     from seq2seq.training.trainer import train as train_run
 
     train_run(loaded, output, device=device, resume=resume, overwrite=overwrite)
-    click.echo(f"translate with: seq2seq translate {output} --input FILE", err=True)
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started
+        click.echo(f"translate with: seq2seq translate {output} --input FILE", err=True)

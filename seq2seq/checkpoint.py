@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch import Tensor
 from seq2seq.config import Config, Metric, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
-from seq2seq.files import atomic_directory, write_json
+from seq2seq.files import atomic_directory, remove_directory, write_json
 from seq2seq.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ class CheckpointInfo:
     best_score: float | None = None  # of the run so far, larger is better
     validations_since_best: int = 0
     averaged: Sequence[str] = ()  # names of the checkpoints that this one is the mean of
+    interrupted: bool = False  # saved because training was stopped, not because it was due
 
 
 class LoadedRun(NamedTuple):
@@ -133,13 +133,18 @@ def _scored(folders: Sequence[Path], metric: Metric) -> list[tuple[float, Path]]
 
 
 def prune(run: Path, keep: int, metric: Metric) -> None:
-    """Remove all but the `keep` latest checkpoints and the best; only the latest stays resumable."""
+    """Remove all but the `keep` latest checkpoints and the best; only the latest stays resumable.
+
+    One that an interruption made is kept only while it is the latest, so that what is kept, and averaged, is the same
+    as without the interruption.
+    """
     folders = checkpoints(run)
     scored = _scored(folders, metric)
-    keepers = {*folders[-keep:], *([max(scored)[1]] if scored else [])}
+    due = [folder for folder in folders if not read_info(folder).interrupted]
+    keepers = {*due[-keep:], *folders[-1:], *([max(scored)[1]] if scored else [])}
     for folder in folders:
         if folder not in keepers:
-            shutil.rmtree(folder)
+            remove_directory(folder)
         elif folder != folders[-1]:
             (folder / _TRAINING).unlink(missing_ok=True)
 
@@ -278,7 +283,7 @@ def average(
 
 
 def _choose(run: Path, metric: Metric, last: int | None, best: int | None) -> list[Path]:
-    folders = checkpoints(run)
+    folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
     wanted = last or best or len(folders)
     if best is not None:
         folders = sorted(folder for _, folder in sorted(_scored(folders, metric))[-best:])

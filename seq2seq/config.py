@@ -6,6 +6,7 @@ Relative paths in a file are meant from the folder of that file, so a run with i
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -346,7 +347,7 @@ def resolve_paths(config: Config, folder: Path) -> Config:
     """The config with every relative path made absolute, from `folder`."""
     def absolute(text: str) -> str:
         try:
-            return str(folder / Path(text).expanduser())
+            return os.path.normpath(folder / Path(text).expanduser())
         except RuntimeError:
             raise ConfigError(f"path {text!r}: there is no such user; write the home directory out") from None
 

@@ -102,6 +102,7 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
     spec = importlib.util.spec_from_file_location(f"seq2seq_recipe_{script.stem}", script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError) as error:

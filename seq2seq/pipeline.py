@@ -89,7 +89,7 @@ class Pipeline:
             )
         yield Stage(
             name="translate",
-            settings=self._settings("decoding"),
+            settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
             inputs=lambda: [*self._weights("*"), *_files(run / "tokenizer"), self._text("data", "test", 0)],
             outputs=lambda: _files(run / "translations"),
             work=self.translate,
@@ -108,11 +108,13 @@ class Pipeline:
         Raises:
             RecipeError: if settings changed, or the folder holds a run that no recipe made.
         """
+        self._check_folders()
         if overwrite:
-            self.record.entries.pop("train", None)
-        if not (self.run / "config.toml").exists() or overwrite:
+            self.record.entries["train"] = {"discard": True}  # also after a kill, until training has begun anew
+        entry = self.record.entries.get("train", {})
+        if not (self.run / "config.toml").exists() or "discard" in entry:
             return
-        before = self.record.entries.get("train", {}).get("settings")
+        before = entry.get("settings")
         if before is None:
             raise RecipeError(
                 f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
@@ -127,6 +129,12 @@ class Pipeline:
                 f"{self.run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose "
                 "another --output, or --overwrite to train anew"
             )
+
+    def _check_folders(self) -> None:
+        """Refuse to put our files where a user has some of the same name."""
+        for stage, name in (("fetch", "raw"), ("prepare", "data"), ("translate", "translations")):
+            if (self.run / name).exists() and stage not in self.record.entries:
+                raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
 
     def fetch(self) -> None:
         """Write the corpus to `raw/`: from local files, or as the recipe's script does it."""
@@ -158,6 +166,7 @@ class Pipeline:
 
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
+        from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
         there = bool(self._weights("step_*")) and "settings" in self.record.entries.get("train", {})
@@ -167,6 +176,9 @@ class Pipeline:
                 f"{self.run}: was trained on other text than {self.run / 'data'} holds now; choose another --output, "
                 "or --overwrite to train anew"
             )
+        if not there:
+            clear_run(self.run)
+        self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=text)
         data = replace(
             self.config.data,
@@ -175,9 +187,9 @@ class Pipeline:
             test=self._corpus("data", "test"),
         )
         try:
-            train(replace(self.config, data=data), self.run, device=self.device, resume=there, overwrite=not there)
+            train(replace(self.config, data=data), self.run, device=self.device, resume=there)
         except Interrupted:
-            raise Interrupted("training stopped, and saved; the same command goes on from there") from None
+            raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint."""
@@ -251,7 +263,7 @@ class Pipeline:
         return list(left)
 
     def _settings(self, section: str) -> dict[str, Any]:
-        return {name: value for name, value in self.settings.items() if name.startswith(f"{section}.")}
+        return {name: value for name, value in self.settings.items() if f"{name}.".startswith(f"{section}.")}
 
     def _training_settings(self) -> dict[str, Any]:
         """All settings that the trained model depends on."""
@@ -276,7 +288,8 @@ class Pipeline:
         return CorpusConfig(source=source, target=target)
 
     def _weights(self, pattern: str) -> list[Path]:
-        return sorted((self.run / "checkpoints").glob(f"{pattern}/model.safetensors"))
+        found = (self.run / "checkpoints").glob(f"{pattern}/model.safetensors")
+        return sorted(path for path in found if not path.parent.name.startswith("."))  # but for what a kill left
 
     def _num_averaged(self) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""

@@ -14,9 +14,9 @@ A run directory gets, beside what training writes:
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -28,6 +28,7 @@ from seq2seq.data.corpus import read_lines
 from seq2seq.errors import RecipeError
 from seq2seq.evaluation import Score, Scores, format_scores
 from seq2seq.fetch import say
+from seq2seq.files import remove_leftovers
 from seq2seq.pipeline import Pipeline
 from seq2seq.stages import StageRecord
 
@@ -106,11 +107,13 @@ def run_recipe(
         Interrupted: after Ctrl-C or SIGTERM in training, when its state is saved.
     """
     run = Path(output)
-    for leftover in run.glob(".*.partial"):  # of a run that was killed
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            "a recipe runs in one process; stop it (Ctrl-C) once it trains, go on with `torchrun ... -m seq2seq_cli "
+            "train RUN/config.toml --output RUN --resume`, then run the recipe again for the rest"
+        )
+    remove_leftovers(run)
+    remove_leftovers(run / "checkpoints")
     record = StageRecord(run)
     pipeline = Pipeline(recipe.config, recipe.script, run, Path(data) if data else None, device, report, record)
     pipeline.check_training(overwrite)

@@ -58,7 +58,7 @@ class StageRecord:
     def run(self, stage: Stage) -> None:
         """Do a stage and write down that it is done."""
         started = time.monotonic()
-        self.forget(stage.name)
+        self.begin(stage.name)
         fingerprint = self.fingerprint(stage)
         stage.work()
         self.write(
@@ -69,12 +69,12 @@ class StageRecord:
             outputs=self._hashes(stage.outputs()),
         )
 
-    def forget(self, name: str) -> None:
-        """Take back that a stage is done; notes about it stay."""
-        if name in self.entries:
-            for key in ("fingerprint", "outputs"):
-                self.entries[name].pop(key, None)
-            write_json(self.path, self.entries)
+    def begin(self, name: str) -> None:
+        """Note that a stage has begun, and is not done; other notes about it stay."""
+        entry = self.entries.setdefault(name, {})
+        for key in ("fingerprint", "outputs"):
+            entry.pop(key, None)
+        write_json(self.path, self.entries)
 
     def write(self, name: str, **values: Any) -> None:
         """Note values about a stage, beside those that are there."""

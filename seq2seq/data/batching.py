@@ -54,6 +54,11 @@ class TokenSequences:
         """The length of each sequence in tokens."""
         return np.diff(self.ends, prepend=0)
 
+    def where(self, keep: NDArray[np.bool_]) -> TokenSequences:
+        """The sequences where `keep`, one value for each, is True."""
+        lengths = self.lengths
+        return TokenSequences(self.tokens[np.repeat(keep, lengths)], np.cumsum(lengths[keep]))
+
     def __len__(self) -> int:
         return len(self.ends)
 

@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+from seq2seq.devices import choose_device
+from seq2seq.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,6 @@ class Processes:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -42,17 +45,35 @@ class Processes:
 
 
 @contextmanager
-def processes(device: str) -> Iterator[Processes]:
+def processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, if it did; leave them at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if world_size() == 1:
         yield Processes()
         return
-    local_rank = int(os.environ["LOCAL_RANK"])
-    if device.startswith("cuda"):
-        torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # The others wait while the first one trains the tokenizer or validates, which may take long.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+        yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes `torchrun` has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def device_of_process(name: str) -> torch.device:
+    """The device of this process: under `torchrun` each one takes a GPU of its own, where there are any.
+
+    Raises:
+        ConfigError: if this machine has no such device, or all processes would share one GPU.
+    """
+    if world_size() == 1:
+        return choose_device(name)
+    if name.startswith("cuda:"):
+        raise ConfigError(f"device {name!r}: each process takes a GPU of its own; use --device cuda")
+    own_gpu = torch.cuda.is_available() and name in {"auto", "cuda"}
+    return choose_device(f"cuda:{os.environ['LOCAL_RANK']}" if own_gpu else name)

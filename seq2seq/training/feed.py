@@ -64,7 +64,7 @@ class Feed:
         self._longest = config.model.max_length
         if self.counts["too_long"]:
             pairs = [pair for pair, keep in zip(pairs, fits.tolist(), strict=True) if keep]
-            self._plain = tokenize(pairs, tokenizer)
+            self._plain = Examples(self._plain.source.where(fits), self._plain.target.where(fits))
         if not pairs:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
@@ -86,6 +86,9 @@ class Feed:
         num_tokens = 0
         for number in range(self._training.accumulate * self._group.size):
             self._load(position.epoch)
+            if position.batches >= len(self._plan):  # resumed with settings that give an epoch fewer batches
+                position = Position(position.epoch + 1, 0)
+                self._load(position.epoch)
             indices = self._plan[position.batches]
             num_tokens += int(self._examples.target.lengths[indices].sum())
             if number % self._group.size == self._group.rank:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,12 +44,14 @@ def set_up_run(
         raise TrainingError(
             f"{run}: holds a run already; --resume goes on with it, --overwrite starts anew, or choose another --output"
         )
+    if resume:
+        say(f"{run}: nothing to resume there; starting anew")
     _check_corpora(config)
-    if there:
-        _clear(run)
-    run.mkdir(parents=True, exist_ok=True)
-    tokenizer = _make_tokenizer(config, run, tokenizer, say)
+    tokenizer = _make_tokenizer(config, tokenizer, say)
     config = _with_vocabulary(config, tokenizer)
+    if there:
+        clear_run(run)  # only now that nothing can be wrong any more
+    tokenizer.save(run / "tokenizer")
     save_config(config, run / "config.toml")
     return config, tokenizer
 
@@ -59,19 +62,19 @@ def _check_corpora(config: Config) -> None:
         raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
     if config.data.validation is not None:
         languages = (config.data.source_language, config.data.target_language)
-        for _ in read_corpus(config.data.validation, languages):
-            pass
+        if not sum(1 for _ in read_corpus(config.data.validation, languages)):
+            raise DataError("the validation corpus holds no pair with text on both sides; check `data.validation`")
 
 
-def _make_tokenizer(config: Config, run: Path, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:
-    if given is None and config.tokenizer.path:
-        given = Tokenizer.load(Path(config.tokenizer.path))
+def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:
     if given is not None:
-        given.save(run / "tokenizer")
         return given
+    if config.tokenizer.path:
+        return Tokenizer.load(Path(config.tokenizer.path))
     kind = "joint" if config.tokenizer.joint else "separate"
     say(f"training a {config.tokenizer.algorithm} tokenizer ({kind}, {config.tokenizer.vocab_size:,} pieces)")
-    return train_tokenizer(config.tokenizer, _side(config, 0), _side(config, 1), run / "tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        return train_tokenizer(config.tokenizer, _side(config, 0), _side(config, 1), Path(folder) / "tokenizer")
 
 
 def _side(config: Config, side: int) -> Iterator[str]:
@@ -105,11 +108,10 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
         )
     for name in sorted(changed):
         say(f"changed since the run began: {name} = {now.get(name)!r} (was {before.get(name)!r})")
-    save_config(config, run / "config.toml")
     return config, tokenizer
 
 
-def _clear(run: Path) -> None:
+def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
     for name in ("checkpoints", "tokenizer", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)

@@ -84,7 +84,13 @@ class Learner:
             self._assign(raw)
 
     def save(
-        self, run: Path, state: TrainState, tokenizer_hash: str, seconds: float, scores: Mapping[str, float] | None
+        self,
+        run: Path,
+        state: TrainState,
+        tokenizer_hash: str,
+        seconds: float,
+        scores: Mapping[str, float] | None,
+        interrupted: bool = False,
     ) -> Path:
         """Write a checkpoint from which `load` goes on exactly."""
         info = CheckpointInfo(
@@ -97,6 +103,7 @@ class Learner:
             validation=scores,
             best_score=state.best_score,
             validations_since_best=state.validations_since_best,
+            interrupted=interrupted,
         )
         return save_checkpoint(run, info, self.ema or self.parameters, self._training_tensors())
 
@@ -125,11 +132,13 @@ class Learner:
         return state, info.training_seconds
 
     def _training_tensors(self) -> dict[str, Tensor]:
-        tensors = {}
+        tensors = {"optimizer_steps": torch.zeros(1)}
         for name, parameter in self.parameters.items():
+            moments = self.optimizer.state.get(parameter, {})  # none before the first update that was not skipped
             for moment in _MOMENTS:
-                tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment]
-            tensors["optimizer_steps"] = self.optimizer.state[parameter]["step"].reshape(1)
+                tensors[f"{moment}.{name}"] = moments.get(moment, torch.zeros_like(parameter))
+            if moments:
+                tensors["optimizer_steps"] = moments["step"].reshape(1)
             if self.ema:
                 tensors[f"weights.{name}"] = parameter
         if self.scaler.is_enabled():
@@ -139,9 +148,10 @@ class Learner:
 
     def _take(self, tensors: Mapping[str, Tensor], checkpoint: Path) -> None:
         load_weights(self.model, checkpoint)
-        if self.ema:
-            for name, parameter in self.parameters.items():
-                self.ema[name].copy_(parameter.detach())
+        averaged = any(name.startswith("weights.") for name in tensors)
+        if self.ema or averaged:  # the checkpoint's own weights are the average
+            for name, average in self.ema.items():
+                average.copy_(self.parameters[name].detach())
             self._assign({name: tensors[f"weights.{name}"] for name in self.parameters})
         for name, parameter in self.parameters.items():
             device = parameter.device

@@ -6,6 +6,7 @@ import contextlib
 import math
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune
-from seq2seq.config import Config
+from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.devices import autocast, choose_device
+from seq2seq.devices import autocast
 from seq2seq.errors import Interrupted, TrainingError
+from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
-from seq2seq.training.distributed import Processes, processes
+from seq2seq.training.distributed import Processes, device_of_process, processes
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.loss import TranslationLoss
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
@@ -63,13 +65,13 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM, when the state is saved.
     """
     run = Path(output)
-    with processes(device) as group:
-        own_gpu = group.size > 1 and torch.cuda.is_available() and device in {"auto", "cuda"}
-        chosen = choose_device(f"cuda:{group.local_rank}" if own_gpu else device)
-        autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
+    chosen = device_of_process(device)
+    autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
+    with processes(chosen) as group:
         tell = say if group.is_first else _silent
         with _unless_it_fails(run):
             if group.is_first:
+                remove_leftovers(run / "checkpoints")
                 config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
             group.wait()
             if not group.is_first:
@@ -78,6 +80,8 @@ def train(
             torch.manual_seed(config.training.seed)  # of the initial weights
             model = (model or Transformer(config.model)).to(chosen)
             trainer = _Trainer(config, run, model, tokenizer, chosen, group)
+            if group.is_first:
+                save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
         with trainer.stop_on_signals():
             trainer.loop()
         trainer.journal.close()
@@ -120,7 +124,7 @@ class _Trainer:
             self.state, seconds = self.learner.load(found)
             self.tell(f"going on from {found}")
         if group.size > 1:
-            self.criterion = DistributedDataParallel(self.criterion)
+            self.criterion = DistributedDataParallel(self.criterion, broadcast_buffers=False)
         self.feed = Feed(config, tokenizer, group)
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
@@ -156,7 +160,8 @@ class _Trainer:
                 meter.reset()
             if config.validate_every and state.step % config.validate_every == 0:
                 scores = self._validate()
-            if state.step % (config.checkpoint_every or config.validate_every or config.steps) == 0:
+            every = config.checkpoint_every or config.validate_every or config.steps
+            if scores is not None or state.step % every == 0:  # what was validated may be the best
                 self._save(scores)
                 saved = state.step
             model.train()
@@ -164,7 +169,7 @@ class _Trainer:
         if saved != state.step:
             if stop != "interrupted" and config.validate_every and scores is None:
                 scores = self._validate()
-            self._save(scores)
+            self._save(scores, interrupted=stop == "interrupted")
         self._say_end(stop)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
@@ -204,6 +209,7 @@ class _Trainer:
 
     def _report(self, meter: Meter, rate: float, norm: float) -> None:
         config, step = self.config.training, self.state.step
+        norm = min(norm, sys.float_info.max)  # JSON has no infinity; float16 meets it while it finds its scale
         record = {"step": step, **meter.report(), "learning_rate": rate, "gradient_norm": norm}
         left = (config.steps - step) / record.pop("steps_per_second")
         if config.max_minutes:
@@ -235,17 +241,20 @@ class _Trainer:
         self.journal.write({"step": self.state.step, "training_seconds": round(self.clock.seconds, 3), **record})
         return scores
 
-    def _save(self, scores: Mapping[str, float] | None) -> None:
+    def _save(self, scores: Mapping[str, float] | None, interrupted: bool = False) -> None:
         if self.group.is_first and self.state.step:
             config = self.config.training
-            self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores)
+            self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores, interrupted)
             prune(self.run, config.keep_checkpoints, config.validation_metric)
         self.group.wait()
 
     def _say_end(self, stop: str) -> None:
         trained = f"{self.state.step:,} steps in {duration(self.clock.seconds)} of training"
         if stop == "interrupted":
-            raise Interrupted(f"stopped at step {self.state.step:,}, and saved; the same command with --resume goes on")
+            raise Interrupted(
+                f"stopped at step {self.state.step:,}, and saved; the same command with --resume (in place of "
+                "--overwrite) goes on"
+            )
         found = best(self.run, self.config.training.validation_metric)
         self.tell(f"{stop}: {trained}; best checkpoint: {found}")
 

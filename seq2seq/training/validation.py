@@ -13,6 +13,7 @@ from seq2seq.data.batching import cut_batches, make_batch
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import DataError
 from seq2seq.evaluation import validation_score
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.feed import tokenize
@@ -64,4 +65,6 @@ def validation_loss(
         batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.bos_id).to(device)
         total += criterion(batch)[0].item()
         num_tokens += batch.num_target_tokens
-    return total / max(1, num_tokens)
+    if not num_tokens:
+        raise DataError("`data.validation`: all pairs are longer than `model.max_length`; give others, or raise it")
+    return total / num_tokens

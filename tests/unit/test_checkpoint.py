@@ -48,7 +48,14 @@ def run(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     return tmp_path
 
 
-def add(run: Path, tokenizer: Tokenizer, step: int, bleu: float | None = None, fill: float | None = None) -> Path:
+def add(
+    run: Path,
+    tokenizer: Tokenizer,
+    step: int,
+    bleu: float | None = None,
+    fill: float | None = None,
+    interrupted: bool = False,
+) -> Path:
     from seq2seq.config import load_config
 
     torch.manual_seed(step)
@@ -57,7 +64,7 @@ def add(run: Path, tokenizer: Tokenizer, step: int, bleu: float | None = None, f
         for parameter in model.parameters():
             torch.nn.init.constant_(parameter, fill)
     scores = None if bleu is None else {"bleu": bleu, "chrf": 1.0, "loss": 5.0 - bleu}
-    info = CheckpointInfo(step=step, tokenizer_hash=tokenizer.hash, validation=scores)
+    info = CheckpointInfo(step=step, tokenizer_hash=tokenizer.hash, validation=scores, interrupted=interrupted)
     return save_checkpoint(run, info, parameters_of(model), {"moment": torch.ones(2)})
 
 
@@ -80,6 +87,15 @@ def test_best_and_latest_and_prune(run: Path, tokenizer: Tokenizer) -> None:
     prune(run, 2, "bleu")
     assert [read_info(folder).step for folder in checkpoints(run)] == [2, 4, 5]
     assert [(folder / "training.safetensors").exists() for folder in checkpoints(run)] == [False, False, True]
+
+
+def test_an_interruption_changes_nothing_that_is_kept_or_averaged(run: Path, tokenizer: Tokenizer) -> None:
+    for step in (1, 2, 3):
+        add(run, tokenizer, step, fill=float(step), interrupted=step == 2)
+        prune(run, 2, "bleu")
+    assert [read_info(folder).step for folder in checkpoints(run)] == [1, 3]
+    weights = parameters_of(load_model(average(run, last=2)).model)
+    assert all(torch.all(tensor == 2.0) for tensor in weights.values())
 
 
 def test_a_path_may_be_a_run_or_a_checkpoint(run: Path, tokenizer: Tokenizer) -> None:

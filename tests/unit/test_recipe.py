@@ -61,7 +61,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         info = CheckpointInfo(step=20, tokenizer_hash="x", target_tokens_seen=1000, training_seconds=10.0)
         write_json(folder / "checkpoint.json", vars(info))
 
-    def fake_train(config: object, run: Path, *, device: str, resume: bool, overwrite: bool) -> None:
+    def fake_train(config: object, run: Path, *, device: str, resume: bool) -> None:
         done.append("resumed" if resume else "trained")
         (run / "tokenizer").mkdir(exist_ok=True)
         (run / "tokenizer" / "joint.model").write_text("pieces")
@@ -202,7 +202,7 @@ def test_an_interrupted_training_goes_on_with_the_same_command(
         raise Interrupted("with --resume")
 
     monkeypatch.setattr(trainer, "train", stop)
-    with pytest.raises(Interrupted, match="the same command goes on"):
+    with pytest.raises(Interrupted, match="the same command without --overwrite goes on"):
         run(recipe_file)
     monkeypatch.setattr(trainer, "train", train)
     log.clear()
@@ -253,3 +253,20 @@ def test_a_recipe_without_a_script_is_refused(recipe_file: Path) -> None:
 def test_an_unknown_setting_is_named(recipe_file: Path) -> None:
     with pytest.raises(ConfigError, match=r"recipe\.samples"):
         load_recipe(recipe_file, ["recipe.sample=3"])
+
+
+def test_a_users_own_folders_are_left_alone(recipe_file: Path, log: list[str]) -> None:
+    mine = recipe_file.parent / "run" / "data" / "mine.txt"
+    for overwrite in (False, True):
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text("precious", encoding="utf-8")
+        with pytest.raises(RecipeError, match="exists already, and no recipe made it"):
+            run(recipe_file, overwrite=overwrite)
+        assert mine.read_text(encoding="utf-8") == "precious"
+    assert log == []
+
+
+def test_recipes_under_torchrun_are_refused(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="one process"):
+        run(recipe_file)

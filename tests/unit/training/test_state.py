@@ -98,3 +98,17 @@ def test_best_and_patience() -> None:
     state = TrainState()
     assert state.note_validation({"loss": 3.0}, "loss")
     assert state.note_validation({"loss": 2.0}, "loss")
+
+
+def test_without_its_average_training_goes_on_from_its_own_weights(tmp_path: Path) -> None:
+    averaged = learner(ema_decay=0.5)
+    one_update(averaged, 1)
+    folder = averaged.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    plain = learner(seed=2)
+    plain.load(folder)
+    assert all(torch.equal(parameter, plain.parameters[name]) for name, parameter in averaged.parameters.items())
+
+
+def test_a_learner_is_saved_before_its_first_update(tmp_path: Path) -> None:
+    folder = learner().save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    learner(seed=2).load(folder)

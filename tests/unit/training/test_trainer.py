@@ -11,7 +11,7 @@ import torch
 
 from seq2seq.checkpoint import best, checkpoints, load_model, read_info
 from seq2seq.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainingConfig
-from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.errors import ConfigError, DataError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.trainer import train
 
@@ -106,3 +106,33 @@ def test_float16_needs_a_gpu(config: Config, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="float16"):
             train(with_training(config, precision="float16"), tmp_path / "run", device="cpu")
+
+
+def test_what_was_validated_is_saved(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=7, validate_every=2, checkpoint_every=3), tmp_path / "run", device="cpu")
+    infos = {info.step: info for info in map(read_info, checkpoints(run))}
+    assert {2, 4, 6, 7} <= infos.keys()
+    assert infos[2].validation and infos[4].validation
+
+
+def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run", device="cpu")
+    for wrong in ({"vocab_size": 100_000}, {"path": str(tmp_path / "nowhere")}):
+        changed = replace(config, tokenizer=replace(config.tokenizer, **wrong))
+        with pytest.raises(TokenizerError):
+            train(changed, run, device="cpu", overwrite=True)
+        assert load_model(run).checkpoint.exists()
+
+
+def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=5), tmp_path / "run", device="cpu")
+    train(with_training(config, steps=8, batch_tokens=4096), run, device="cpu", resume=True)
+    assert read_info(checkpoints(run)[-1]).step == 8
+
+
+def test_an_empty_validation_corpus_is_refused(config: Config, tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / f"validation.{side}").write_text("\n\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"data\.validation"):
+        train(config, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
