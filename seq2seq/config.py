@@ -144,12 +144,13 @@ class ModelConfig:
             raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; or use 'decoder'")
 
 
-# Vaswani et al. 2017, table 3, and the Transformer-Tiny of Wu et al. 2021 (arXiv 2105.14462) for small corpora.
+# Vaswani et al. 2017, table 3, and for small corpora the sizes of the Transformer-Tiny of Wu et al. 2021 (arXiv
+# 2105.14462), with norms before the sub-layers: at that size it learns several times faster in the first epochs.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "custom": {},
     "tiny": {
         "encoder_layers": 4, "decoder_layers": 4, "d_model": 128, "d_ff": 256, "num_heads": 4, "dropout": 0.3,
-        "norm": "post",
+        "norm": "pre",
     },
     "base": {"dropout": 0.1, "norm": "post"},
     "big": {"d_model": 1024, "d_ff": 4096, "num_heads": 16, "dropout": 0.3, "norm": "post"},

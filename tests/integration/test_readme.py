@@ -40,7 +40,7 @@ def test_first_screen_has_exactly_the_two_commands() -> None:
 
 def test_config_is_a_config(folder: Path) -> None:
     config = load_config(folder / "my.toml")
-    assert config.training.steps == 8000
+    assert config.training.steps == 6000
     assert config.model.encoder_layers == 4
 
 
