@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seq2seq.config import Config, Metric, load_config
+from seq2seq.config import Config, Metric, TrainingConfig, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.files import atomic_directory, remove_directory, write_json
@@ -261,7 +261,7 @@ def average(
     """
     run = Path(run)
     config = load_config(run / "config.toml")
-    chosen = _choose(run, config.training.validation_metric, last, best)
+    chosen = _choose(run, config.training, last, best)
     mean: dict[str, Tensor] = {}
     for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
         for name, tensor in read_tensors(folder / _MODEL).items():
@@ -282,11 +282,13 @@ def average(
     return save_checkpoint(run, info, parameters_of(model), name=f"average_{kind}_{len(chosen)}")
 
 
-def _choose(run: Path, metric: Metric, last: int | None, best: int | None) -> list[Path]:
+def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | None) -> list[Path]:
     folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
-    wanted = last or best or len(folders)
     if best is not None:
-        folders = sorted(folder for _, folder in sorted(_scored(folders, metric))[-best:])
+        folders = sorted(folder for _, folder in sorted(_scored(folders, config.validation_metric))[-best:])
+    else:
+        folders = folders[-config.keep_checkpoints :]  # without an old best one that was kept beside the latest
+    wanted = last or best or len(folders)
     if len(folders) < wanted or not folders:
         raise CheckpointError(
             f"{run}: {wanted} checkpoints to average but {len(folders)} there; "
