@@ -17,8 +17,8 @@ from seq2seq.errors import ConfigError
 from seq2seq.settings import from_dict, to_dict, with_overrides
 
 Norm = Literal["pre", "post"]
-Activation = Literal["relu", "gelu", "reglu", "geglu", "swiglu"]
-TiedEmbeddings = Literal["none", "decoder", "all"]
+Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
+TiedEmbeddings = Literal["none", "inputs", "decoder", "all"]
 Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Metric = Literal["bleu", "chrf", "loss"]
@@ -120,8 +120,12 @@ class ModelConfig:
     norm: Annotated[Norm, "layer norm before each sub-layer, or after it as in the paper"] = "pre"
     activation: Annotated[Activation, "of the feed-forward layers; *glu are gated (Shazeer 2020)"] = "relu"
     tied_embeddings: Annotated[
-        TiedEmbeddings, "matrices shared: none, decoder (input and output), all (with the source too; joint only)"
+        TiedEmbeddings,
+        "matrices shared: none, decoder (its input and output), inputs (of source and target), or all three; the last "
+        "two need a joint tokenizer",
     ] = "all"
+    scale_embeddings: Annotated[bool, "multiply embeddings by the square root of d_model, as in the paper"] = True
+    output_bias: Annotated[bool, "add a bias to the logits, as Marian does"] = False
     max_length: Annotated[int, "longest sequence in tokens that the model takes"] = 1024
     source_vocab_size: Annotated[int, "pieces of the source vocabulary; 0: taken from the tokenizer"] = 0
     target_vocab_size: Annotated[int, "pieces of the target vocabulary; 0: taken from the tokenizer"] = 0
@@ -140,8 +144,13 @@ class ModelConfig:
             raise ConfigError(f"`model.num_heads` = {self.num_heads}: must divide `model.d_model` = {self.d_model}")
         if self.d_model % 2:
             raise ConfigError(f"`model.d_model` = {self.d_model}: must be even, half sines and half cosines")
-        if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
-            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; or use 'decoder'")
+        if self.needs_joint_vocabulary and self.source_vocab_size != self.target_vocab_size:
+            raise ConfigError(_needs_joint(self))
+
+    @property
+    def needs_joint_vocabulary(self) -> bool:
+        """Whether one matrix serves the source and the target."""
+        return self.tied_embeddings in ("inputs", "all")
 
 
 # Vaswani et al. 2017, table 3, and for small corpora the sizes of the Transformer-Tiny of Wu et al. 2021 (arXiv
@@ -216,6 +225,9 @@ class DecodingConfig:
     length_penalty_form: Annotated[
         Literal["power", "gnmt"], "length^alpha, or ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)"
     ] = "power"
+    early_stopping: Annotated[
+        bool, "end the search at beam_size finished hypotheses; false: only when no live one scores better by then"
+    ] = True
     max_length_ratio: Annotated[float, "longest output in tokens: ratio * source tokens + max_length_offset"] = 2.0
     max_length_offset: Annotated[int, "tokens added to the longest output"] = 20
     min_length_ratio: Annotated[float, "shortest output in tokens: ratio * source tokens"] = 0.0
@@ -280,8 +292,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what must fit together across sections."""
-        if self.model.tied_embeddings == "all" and not self.tokenizer.joint:
-            raise ConfigError("`model.tied_embeddings` = 'all': needs `tokenizer.joint` = true; or use 'decoder'")
+        if self.model.needs_joint_vocabulary and not self.tokenizer.joint:
+            raise ConfigError(_needs_joint(self.model))
         if self.data.max_length > self.model.max_length:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
@@ -375,6 +387,10 @@ def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
 def _relative(text: str, folder: Path) -> str:
     path = Path(text).resolve()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _needs_joint(model: ModelConfig) -> str:
+    return f"`model.tied_embeddings` = {model.tied_embeddings!r}: needs `tokenizer.joint` = true; or use 'decoder'"
 
 
 def _at_least(name: str, value: float, least: float) -> None:

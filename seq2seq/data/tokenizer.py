@@ -38,6 +38,8 @@ class Tokenizer:
         hash: SHA-256 over the models, the identity of the tokenizer.
         algorithm, normalization, user_symbols: as in `TokenizerConfig`.
         pad_id, unk_id, bos_id, eos_id: special ids, the same on both sides.
+        start_id: what the decoder's input begins with.
+        never_output: ids that no translation holds; search leaves them out.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Tokenizer:
         vocabularies = [Vocabulary(model, algorithm, user_symbols) for model in models.values()]
         self.source, self.target = vocabularies[0], vocabularies[-1]
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = self.source.special_ids
+        self.start_id = self.bos_id
+        self.never_output = (self.pad_id, self.unk_id, self.bos_id)
         if self.source.special_ids != self.target.special_ids:
             raise TokenizerError("source.model and target.model have different special ids; train them together")
 

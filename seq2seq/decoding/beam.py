@@ -4,14 +4,15 @@ At each step every live hypothesis of a sentence is extended by every token, and
 are looked at. Candidates that end and are among the K best are finished; the K best of those that do not end live on
 (there are K, since a beam has only one way to end). A sentence's search is over when
 
-* it has K finished hypotheses, and no live one scores better than the worst of these K at its present length, or
+* it has K finished hypotheses; without `early_stopping`, only when moreover no live one scores better than the worst
+  of these K at its present length; or
 * every live hypothesis has had to end at the greatest length.
 
-With length penalty 0 nothing better can come after that. With another one, a live hypothesis could still win if its
-coming tokens were likelier than those so far. Searching on until even that is impossible took twice the steps for the
-same translations when we tried it (Multi30k, penalty 1). Stopping as soon as K are finished, as is usual, saved 1% of
-the steps, and can miss a better one that is about to end. (Freitag and Al-Onaizan 2017, arXiv 1702.01806, compare more
-ways of pruning.) A beam of 1 stops at its first end token: it is greedy search.
+Stopping at K is usual, and what CTranslate2 does and `early_stopping=True` means to Hugging Face's `generate`, so that
+a model gives the same translations wherever it runs. It can miss a better one that is about to end; looking for that
+took 1% more steps when we tried it (Multi30k, penalty 1), and searching on until none could win took twice the steps,
+for the same translations. (Freitag and Al-Onaizan 2017, arXiv 1702.01806, compare more ways of pruning.) A beam of 1
+stops at its first end token: it is greedy search.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: Decodin
         candidates = _candidates(beams.log_probs, log_probs, bounds.end_id)
         _collect(finished, beams, candidates, config)
         live = _live(candidates, cache.beam_size)
-        best = live.log_probs[:, 0].cpu().double() / length_penalty(length, config)  # (B,)
-        going_on = ~(at_end | (best <= beams.worst))
+        enough = beams.worst.isfinite()
+        if not config.early_stopping:
+            enough &= live.log_probs[:, 0].cpu().double() / length_penalty(length, config) <= beams.worst
+        going_on = ~(at_end | enough)
         if not going_on.any():
             break
         if not going_on.all():

@@ -63,7 +63,7 @@ def score_tokens(
     order = np.argsort(-lengths, kind="stable")
     for part in cut_batches(lengths[order], batch_tokens):
         indices = order[part]
-        batch = make_batch(examples, indices, tokenizer.pad_id, tokenizer.bos_id).to(model.positions.device)
+        batch = make_batch(examples, indices, tokenizer.pad_id, tokenizer.start_id).to(model.positions.device)
         memory = model.encode(batch.source, batch.source_mask)
         states = model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (P, D), of real positions only
         tokens = batch.target_output[batch.target_mask]  # (P,)

@@ -174,7 +174,7 @@ class Translator:
         cache = self.model.start(memory, config.n_best if config.sample else config.beam_size)
         lengths = [_lengths(len(part.tokens), self.model.config.max_length, config) for part in parts]
         least, greatest = torch.tensor(lengths).unbind(dim=1)
-        bounds = Bounds(self.tokenizer.bos_id, self.tokenizer.eos_id, greatest, device)
+        bounds = Bounds(self.tokenizer.start_id, self.tokenizer.eos_id, greatest, device)
         step, constrained = self._constrain(cache, least.to(device), config)
         if config.sample:
             seeds = [(config.seed % 2**64, part.sentence, part.number) for part in parts]
@@ -185,7 +185,7 @@ class Translator:
     def _constrain(self, cache: KeyValueCache, least: Tensor, config: DecodingConfig) -> tuple[Step[Any], SearchCache]:
         """The model as a step, with the rules that hold for its output, and the cache that they need."""
         tokenizer = self.tokenizer
-        step: Step[Any] = suppress(model_step(self.model), [tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id])
+        step: Step[Any] = suppress(model_step(self.model), tokenizer.never_output)
         constrained: SearchCache = cache
         if config.no_repeat_ngram:
             step, constrained = no_repeat_ngram(step, constrained, config.no_repeat_ngram, least.device)

@@ -98,5 +98,5 @@ def _activation(name: Activation) -> Callable[[Tensor], Tensor]:
             return F.relu
         case "gelu" | "geglu":
             return F.gelu
-        case "swiglu":
+        case "silu" | "swiglu":
             return F.silu

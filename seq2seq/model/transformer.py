@@ -43,7 +43,7 @@ class Transformer(nn.Module):
         self.config = config
         self.source_embedding = nn.Embedding(config.source_vocab_size, config.d_model)
         self.target_embedding = nn.Embedding(config.target_vocab_size, config.d_model)
-        self.output = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
+        self.output = nn.Linear(config.d_model, config.target_vocab_size, bias=config.output_bias)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         # Post-norm layers end in a norm already.
@@ -53,6 +53,7 @@ class Transformer(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.positions: Tensor
         self.register_buffer("positions", sinusoidal_positions(config.max_length, config.d_model), persistent=False)
+        self.embedding_scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
         self._tie()
         self.initialise()
 
@@ -60,6 +61,8 @@ class Transformer(nn.Module):
         match self.config.tied_embeddings:
             case "all":
                 self.source_embedding.weight = self.output.weight = self.target_embedding.weight
+            case "inputs":
+                self.source_embedding.weight = self.target_embedding.weight
             case "decoder":
                 self.output.weight = self.target_embedding.weight
             case "none":
@@ -132,7 +135,7 @@ class Transformer(nn.Module):
     def _embed(self, embedding: nn.Embedding, tokens: Tensor, offset: int = 0) -> Tensor:
         """Scaled embeddings plus positions, `(B, T)` to `(B, T, D)` (Vaswani et al. 2017, sections 3.4 and 3.5)."""
         positions = self.positions[offset : offset + tokens.size(1)]
-        scaled = F.embedding(tokens, embedding.weight) * math.sqrt(self.config.d_model)
+        scaled = F.embedding(tokens, embedding.weight) * self.embedding_scale
         embedded: Tensor = self.dropout(scaled + positions)
         return embedded
 

@@ -93,7 +93,7 @@ class Feed:
             num_tokens += int(self._examples.target.lengths[indices].sum())
             if number % self._group.size == self._group.rank:
                 tokenizer = self._tokenizer
-                mine.append(make_batch(self._examples, indices, tokenizer.pad_id, tokenizer.bos_id))
+                mine.append(make_batch(self._examples, indices, tokenizer.pad_id, tokenizer.start_id))
             position = Position(position.epoch, position.batches + 1)
             if position.batches == len(self._plan):
                 position = Position(position.epoch + 1, 0)

@@ -39,25 +39,33 @@ class TranslationLoss(nn.Module):
             logits = self.model.output(states).float()
             smoothed = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.label_smoothing)
             return smoothed, F.cross_entropy(logits.detach(), targets, reduction="sum")
-        return linear_cross_entropy(states, self.model.output.weight, targets, self.label_smoothing)
+        output = self.model.output
+        return linear_cross_entropy(states, output.weight, output.bias, targets, self.label_smoothing)
 
 
-def linear_cross_entropy(states: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Cross entropy of `states @ weight.T` and the targets, summed, in chunks of rows.
+def linear_cross_entropy(
+    states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Cross entropy of `states @ weight.T + bias` and the targets, summed, in chunks of rows.
 
-    Equal, with its gradients, to `F.cross_entropy(states @ weight.T, targets, reduction="sum", label_smoothing=...)`.
+    Equal, with its gradients, to `F.cross_entropy(F.linear(states, weight, bias), targets, reduction="sum",
+    label_smoothing=...)`.
 
     Args:
         states: `(M, D)`.
         weight: `(V, D)`, of the output projection.
+        bias: `(V,)`, of the output projection, if it has one.
         targets: `(M,)` token ids.
         smoothing: probability that is spread over all V tokens (Szegedy et al. 2016).
 
     Returns:
         The smoothed loss, differentiable, and the plain one, which is not, in nats.
     """
-    needs_gradient = torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad)
-    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(states, weight, targets, smoothing, needs_gradient)
+    # Of a frozen matrix, or where nothing is learnt, no gradient is computed: that is up to two thirds of the work.
+    gradients = tuple(
+        torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in (states, weight, bias)
+    )
+    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(states, weight, bias, targets, smoothing, gradients)
     return losses
 
 
@@ -66,38 +74,50 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, needs_gradient: bool
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+        gradients: tuple[bool, bool, bool],
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, _CHUNK_LOGITS // weight.size(0))
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
         weight_sum = weight.sum(0)
+        bias_sum = bias.sum() if bias is not None else 0.0
         smoothed, plain = states.new_zeros(()), states.new_zeros(())
-        grad_states = torch.empty_like(states) if needs_gradient else None
-        grad_weight = torch.zeros_like(weight) if needs_gradient else None
+        grad_states = torch.empty_like(states) if gradients[0] else None
+        grad_weight = torch.zeros_like(weight) if gradients[1] else None
+        grad_bias = torch.full_like(bias, -on_all * len(states)) if bias is not None and gradients[2] else None
         for start in range(0, len(states), rows):
             chunk, target = states[start : start + rows], targets[start : start + rows]
-            logits = chunk @ weight.t()  # (rows, V)
+            logits = F.linear(chunk, weight, bias)  # (rows, V)
             target_logits = logits.gather(1, target[:, None]).squeeze(1)
             largest = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
             total = exponentials.sum(1, keepdim=True)
             normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
             plain += (normaliser - target_logits).sum()
-            smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum)).sum()
-            if grad_states is not None and grad_weight is not None:
-                # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
+            smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum)).sum()
+            # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
+            if grad_states is not None:
                 part = torch.mm(exponentials, weight, out=grad_states[start : start + rows])
                 part.div_(total).sub_(weight[target], alpha=on_target).sub_(weight_sum, alpha=on_all)
+            if grad_weight is not None:
                 grad_weight.addmm_(exponentials.t(), chunk / total)
                 grad_weight.index_add_(0, target, chunk, alpha=-on_target)
+            if grad_bias is not None:
+                grad_bias.addmv_(exponentials.t(), 1 / total.squeeze(1))
+                grad_bias.index_add_(0, target, torch.ones_like(target_logits), alpha=-on_target)
         if grad_weight is not None:
             grad_weight.sub_(states.sum(0), alpha=on_all)
-            ctx.save_for_backward(grad_states, grad_weight)
+        ctx.gradients = (grad_states, grad_weight, grad_bias)  # no inputs or outputs, so they may be kept like this
         ctx.mark_non_differentiable(plain)
         return smoothed, plain
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_weight = ctx.saved_tensors
         scale = grad_outputs[0]
-        return grad_states * scale, grad_weight * scale, None, None, None
+        gradients = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
+        return (*gradients, None, None, None)

@@ -83,8 +83,11 @@ def _side(config: Config, side: int) -> Iterator[str]:
 
 def _with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
     """Fill in the vocabulary sizes; a joint tokenizer is needed where all embeddings are tied."""
-    if config.model.tied_embeddings == "all" and not tokenizer.joint:
-        raise ConfigError("`model.tied_embeddings` = 'all': needs a joint tokenizer, this one is not; use 'decoder'")
+    if config.model.needs_joint_vocabulary and not tokenizer.joint:
+        raise ConfigError(
+            f"`model.tied_embeddings` = {config.model.tied_embeddings!r}: needs a joint tokenizer, this one is not; "
+            "use 'decoder'"
+        )
     model = replace(
         config.model,
         source_vocab_size=tokenizer.source_vocab_size,

@@ -62,7 +62,7 @@ def validation_loss(
     criterion = TranslationLoss(model, label_smoothing=0.0)
     total, num_tokens = 0.0, 0
     for part in cut_batches(lengths[order], config.training.batch_tokens):
-        batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.bos_id).to(device)
+        batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.start_id).to(device)
         total += criterion(batch)[0].item()
         num_tokens += batch.num_target_tokens
     if not num_tokens:

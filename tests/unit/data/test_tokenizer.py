@@ -17,6 +17,7 @@ def test_sides_and_special_ids(tokenizer: Tokenizer) -> None:
     assert tokenizer.source is tokenizer.target
     assert tokenizer.source_vocab_size == tokenizer.target_vocab_size == 330
     assert (tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id) == (0, 1, 2, 3)
+    assert tokenizer.start_id == tokenizer.bos_id
     assert tokenizer.target_tokens([0, 1, 2, 3]) == ["<pad>", "<unk>", "<s>", "</s>"]
     assert tokenizer.decode_target(tokenizer.encode_target(["a dog"])[0]) == "a dog"
     assert "".join(tokenizer.source_pieces("der die")) == "▁der▁die"

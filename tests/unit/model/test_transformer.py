@@ -12,7 +12,7 @@ from seq2seq.model.transformer import Transformer
 VARIANTS = [
     {"norm": norm, "activation": activation}
     for norm in ("pre", "post")
-    for activation in ("relu", "gelu", "reglu", "geglu", "swiglu")
+    for activation in ("relu", "gelu", "silu", "reglu", "geglu", "swiglu")
 ]
 
 
@@ -108,11 +108,28 @@ def test_word_order_matters_in_the_source() -> None:
 
 
 def test_ties_share_storage_and_are_counted_once() -> None:
-    tied, decoder, none = (tiny(tied_embeddings=tie) for tie in ("all", "decoder", "none"))
+    tied, decoder, inputs, none = (tiny(tied_embeddings=tie) for tie in ("all", "decoder", "inputs", "none"))
     assert tied.source_embedding.weight is tied.target_embedding.weight is tied.output.weight
     assert decoder.target_embedding.weight is decoder.output.weight is not decoder.source_embedding.weight
-    sizes = [sum(p.numel() for p in model.parameters()) for model in (tied, decoder, none)]
-    assert sizes[1] - sizes[0] == sizes[2] - sizes[1] == 30 * 16
+    assert inputs.target_embedding.weight is inputs.source_embedding.weight is not inputs.output.weight
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (tied, decoder, inputs, none)]
+    assert sizes[1] - sizes[0] == sizes[3] - sizes[1] == 30 * 16
+    assert sizes[1] == sizes[2]
+
+
+def test_an_output_bias_is_added_to_the_logits() -> None:
+    model = tiny(output_bias=True)
+    arguments = some_input()
+    before = model(*arguments)
+    model.output.bias += torch.arange(30.0)
+    torch.testing.assert_close(model(*arguments), before + torch.arange(30.0))
+
+
+def test_embeddings_are_scaled_or_not() -> None:
+    scaled, plain = tiny(), tiny(scale_embeddings=False)
+    source, mask, _ = some_input()
+    plain.source_embedding.weight *= 16**0.5
+    torch.testing.assert_close(plain.encode(source, mask).states, scaled.encode(source, mask).states)
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])

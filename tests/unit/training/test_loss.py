@@ -15,26 +15,40 @@ from seq2seq.training.loss import TranslationLoss, linear_cross_entropy
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("chunk", [1, 37 * 5, 10**6])
-def test_loss_and_gradients_equal_cross_entropy(smoothing: float, chunk: int, monkeypatch) -> None:
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_loss_and_gradients_equal_cross_entropy(smoothing: float, chunk: int, with_bias: bool, monkeypatch) -> None:
     monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", chunk)
     torch.manual_seed(1)
     states = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(37, 8, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(37, dtype=torch.float64, requires_grad=True) if with_bias else None
+    inputs = [states, weight, *([] if bias is None else [bias])]
     targets = torch.randint(0, 37, (23,))
-    smoothed, plain = linear_cross_entropy(states, weight, targets, smoothing)
-    (3 * smoothed).backward()
-    ours = states.grad, weight.grad
-    states.grad = weight.grad = None
-    expected = F.cross_entropy(states @ weight.T, targets, reduction="sum", label_smoothing=smoothing)
-    (3 * expected).backward()
+    smoothed, plain = linear_cross_entropy(states, weight, bias, targets, smoothing)
+    ours = torch.autograd.grad(3 * smoothed, inputs)
+    logits = F.linear(states, weight, bias)
+    expected = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
     torch.testing.assert_close(smoothed, expected)
-    torch.testing.assert_close(plain, F.cross_entropy(states @ weight.T, targets, reduction="sum"))
-    torch.testing.assert_close(ours, (states.grad, weight.grad))
+    torch.testing.assert_close(plain, F.cross_entropy(logits, targets, reduction="sum"))
+    torch.testing.assert_close(ours, torch.autograd.grad(3 * expected, inputs))
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_is_frozen_gets_no_gradient_and_the_others_the_same(frozen: int) -> None:
+    torch.manual_seed(1)
+    inputs = [torch.randn(6, 4), torch.randn(9, 4), torch.randn(9)]
+    targets = torch.randint(0, 9, (6,))
+    for i, tensor in enumerate(inputs):
+        tensor.requires_grad_(i != frozen)
+    smoothed, _ = linear_cross_entropy(*inputs, targets, 0.1)
+    expected = F.cross_entropy(F.linear(*inputs), targets, reduction="sum", label_smoothing=0.1)
+    learnt = [tensor for tensor in inputs if tensor.requires_grad]
+    torch.testing.assert_close(torch.autograd.grad(smoothed, learnt), torch.autograd.grad(expected, learnt))
 
 
 def test_without_gradients_nothing_is_kept() -> None:
     with torch.no_grad():
-        smoothed, plain = linear_cross_entropy(torch.randn(3, 4), torch.randn(5, 4), torch.tensor([0, 1, 2]), 0.0)
+        smoothed, plain = linear_cross_entropy(torch.randn(3, 4), torch.randn(5, 4), None, torch.tensor([0, 1, 2]), 0.0)
     assert not smoothed.requires_grad
     torch.testing.assert_close(smoothed, plain)
 
