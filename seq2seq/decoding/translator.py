@@ -6,29 +6,23 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from seq2seq.checkpoint import load_model
 from seq2seq.config import DecodingConfig
-from seq2seq.data.batching import cut_batches, pad
+from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.beam import beam_search
-from seq2seq.decoding.constraints import minimum_length, no_repeat_ngram, suppress
-from seq2seq.decoding.sampling import greedy, sample
-from seq2seq.decoding.search import Bounds, Hypothesis, SearchCache, Step, length_penalty
+from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
+from seq2seq.decoding.loading import load_engine
+from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
-from seq2seq.devices import choose_device
 from seq2seq.errors import DecodingError
-from seq2seq.model.cache import KeyValueCache
 from seq2seq.model.transformer import Transformer
 
 Progress = Callable[[int], object]  # is called with the number of sentences done since the last call
@@ -48,32 +42,40 @@ class Translation:
 
 
 class Translator:
-    """Translates raw text with a model and its tokenizer.
+    """Translates raw text with a model, or another engine, and its tokenizer.
 
     What comes out for a sentence depends on that sentence and the settings (and in sampling on its place in the input),
-    not on the sentences beside it or the size of batches. All work is done in float32 on the device of the model.
+    not on the sentences beside it or the size of batches. A model works in float32 on the device that it is on.
 
     Attributes:
-        model, tokenizer: what it translates with.
+        engine, tokenizer: what it translates with.
         config: decoding settings where a call gives none.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, config: DecodingConfig | None = None) -> None:
-        """Put the model into evaluation mode (no dropout) and translate with it."""
-        self.model = model.eval()
+    def __init__(
+        self, model: Transformer | Engine, tokenizer: Tokenizer, config: DecodingConfig | None = None
+    ) -> None:
+        """Translate with an engine, or with a model, which is put into evaluation mode (no dropout)."""
+        self.engine: Engine = TorchEngine(model, tokenizer) if isinstance(model, Transformer) else model
         self.tokenizer = tokenizer
         self.config = config or DecodingConfig()
 
     @classmethod
-    def load(cls, run: Path | str, device: str = "auto") -> Translator:
+    def load(cls, run: Path | str, device: str = "auto", engine: EngineName = "torch") -> Translator:
         """A translator from a run directory (its best checkpoint) or one checkpoint, with the run's settings.
+
+        Args:
+            run: also, for the engines `ctranslate2` and `onnx`, a folder that `seq2seq export` made for it.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            engine: what computes; but for ties, all give the same translations.
 
         Raises:
             CheckpointError, TokenizerError: if something is missing, damaged, or does not fit.
             ConfigError: if this machine has no such device.
+            DecodingError: if the engine is not installed.
         """
-        loaded = load_model(run, str(choose_device(device)))
-        return cls(loaded.model, loaded.tokenizer, loaded.config.decoding)
+        loaded = load_engine(run, device, engine)
+        return cls(loaded.engine, loaded.tokenizer, loaded.config.decoding)
 
     def translate(
         self, texts: Iterable[str], config: DecodingConfig | None = None, progress: Progress | None = None
@@ -102,7 +104,6 @@ class Translator:
                 yield from self._translate(chunk, done, config, None)
                 done += len(chunk)
 
-    @torch.inference_mode()
     def _translate(
         self, texts: Sequence[str], first: int, config: DecodingConfig, progress: Progress | None
     ) -> list[Translation]:
@@ -117,7 +118,7 @@ class Translator:
 
     def _parts(self, texts: Sequence[str], first: int, config: DecodingConfig) -> list[_Part]:
         """The tokens of all texts but the blank ones; too long a text is split, or refused."""
-        limit = self.model.config.max_length
+        limit = self.engine.max_length
         parts: list[_Part] = []
         too_long: list[tuple[int, int]] = []  # number, from 1, and length in tokens
         for i, (text, tokens) in enumerate(zip(texts, self.tokenizer.encode_source(texts), strict=True)):
@@ -135,7 +136,7 @@ class Translator:
         return parts
 
     def _split(self, text: str, sentence: int) -> list[_Part]:
-        limit = self.model.config.max_length
+        limit = self.engine.max_length
         texts = split_text(text, lambda part: len(self.tokenizer.encode_source([part])[0]) <= limit)
         parts = [_Part(sentence, i, tokens) for i, tokens in enumerate(self.tokenizer.encode_source(texts))]
         for part, part_text in zip(parts, texts, strict=True):
@@ -153,45 +154,30 @@ class Translator:
 
         The longest go first: a batch that does not fit in memory fails at once, and time left is not underestimated.
         """
+        self.engine.check(config)
         lengths = np.array([len(part.tokens) for part in parts], dtype=np.int64)
         order = np.argsort(-lengths, kind="stable")
         found: list[list[Hypothesis]] = [[] for _ in parts]
         waiting = Counter(part.sentence for part in parts)
-        for batch in cut_batches(lengths[order], config.batch_tokens, config.batch_size):
-            chosen = [parts[i] for i in order[batch]]
-            for i, hypotheses in zip(order[batch], self._search(chosen, config), strict=True):
+        batches = [order[batch] for batch in cut_batches(lengths[order], config.batch_tokens, config.batch_size)]
+        limit = self.engine.max_length
+        tasks = [[parts[i].task(limit, config) for i in batch] for batch in batches]
+        for batch, results in zip(batches, self._work(tasks, config), strict=True):
+            for i, hypotheses in zip(batch, results, strict=True):
                 found[i] = hypotheses
-            waiting.subtract(part.sentence for part in chosen)
+            waiting.subtract(parts[i].sentence for i in batch)
             if progress is not None:
-                progress(len({part.sentence for part in chosen if not waiting[part.sentence]}))
+                progress(len({parts[i].sentence for i in batch if not waiting[parts[i].sentence]}))
         return found
 
-    def _search(self, parts: Sequence[_Part], config: DecodingConfig) -> list[list[Hypothesis]]:
-        """The hypotheses of each part, by the search that the settings ask for."""
-        device = self.model.positions.device
-        source, mask = (tensor.to(device) for tensor in pad([part.tokens for part in parts], self.tokenizer.pad_id))
-        memory = self.model.encode(source, mask)
-        cache = self.model.start(memory, config.n_best if config.sample else config.beam_size)
-        lengths = [_lengths(len(part.tokens), self.model.config.max_length, config) for part in parts]
-        least, greatest = torch.tensor(lengths).unbind(dim=1)
-        bounds = Bounds(self.tokenizer.start_id, self.tokenizer.eos_id, greatest, device)
-        step, constrained = self._constrain(cache, least.to(device), config)
-        if config.sample:
-            seeds = [(config.seed % 2**64, part.sentence, part.number) for part in parts]
-            return sample(step, constrained, bounds, config, seeds)
-        search = greedy if config.beam_size == 1 else beam_search
-        return search(step, constrained, bounds, config)
-
-    def _constrain(self, cache: KeyValueCache, least: Tensor, config: DecodingConfig) -> tuple[Step[Any], SearchCache]:
-        """The model as a step, with the rules that hold for its output, and the cache that they need."""
-        tokenizer = self.tokenizer
-        step: Step[Any] = suppress(model_step(self.model), tokenizer.never_output)
-        constrained: SearchCache = cache
-        if config.no_repeat_ngram:
-            step, constrained = no_repeat_ngram(step, constrained, config.no_repeat_ngram, least.device)
-        if (least > 1).any():
-            step, constrained = minimum_length(step, constrained, least, tokenizer.eos_id)
-        return step, constrained
+    def _work(self, batches: Sequence[Sequence[Task]], config: DecodingConfig) -> Iterator[list[list[Hypothesis]]]:
+        """What the engine finds for each batch, in order; several at a time if it has several workers."""
+        workers = min(self.engine.workers, len(batches))
+        if workers <= 1:
+            yield from (self.engine.search(batch, config) for batch in batches)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda batch: self.engine.search(batch, config), batches)
 
     def _assemble(self, source: str, parts: Sequence[list[Hypothesis]], config: DecodingConfig) -> Translation:
         """The translation of a sentence from the hypotheses of each of its parts."""
@@ -213,20 +199,10 @@ class _Part(NamedTuple):
     number: int  # among the parts of the sentence
     tokens: list[int]  # with the final end token
 
-
-def model_step(model: Transformer) -> Step[KeyValueCache]:
-    """A model as what a search sees of it."""
-
-    def step(tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        log_probs = F.log_softmax(model.decode_step(tokens, cache).float(), dim=1)
-        if log_probs[:, 0].isnan().any():  # then all of the row is
-            raise DecodingError(
-                "the model's probabilities are not numbers: its training diverged; use an earlier checkpoint, or train "
-                "with a lower learning rate"
-            )
-        return log_probs
-
-    return step
+    def task(self, limit: int, config: DecodingConfig) -> Task:
+        """The part as an engine takes it; `limit` is the engine's greatest length."""
+        seed = (config.seed % 2**64, self.sentence, self.number)
+        return Task(self.tokens, *_lengths(len(self.tokens), limit, config), seed)
 
 
 def _lengths(source_length: int, limit: int, config: DecodingConfig) -> tuple[int, int]:

@@ -126,7 +126,7 @@ def test_no_ngram_is_said_twice(translator, sentences, config) -> None:
 
 
 def test_blank_sentences_need_no_model(translator, monkeypatch) -> None:
-    monkeypatch.setattr(type(translator), "_search", None)
+    monkeypatch.setattr(type(translator.engine), "search", None)
     blank = ["", " ", "\t", "\x85", "\u2028 "]
     assert translator.translate(blank) == [Translation(text, "") for text in blank]
     assert translator.translate([]) == []
@@ -259,4 +259,4 @@ def test_errors_of_the_input_come_through(translator, sentences) -> None:
 
 def test_dropout_is_off(model, tokenizer) -> None:
     made = Translator(copy.deepcopy(model).train(), tokenizer)
-    assert not any(module.training for module in made.model.modules())
+    assert not any(module.training for module in made.engine.model.modules())

@@ -1,0 +1,66 @@
+"""From a folder to an engine that is ready to translate."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq.checkpoint import load_model
+from seq2seq.config import Config, load_config
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.engine import Engine, EngineName, TorchEngine
+from seq2seq.devices import choose_device
+from seq2seq.errors import CheckpointError
+
+# The file by which an exported folder is known.
+EXPORTED: dict[EngineName, str] = {"ctranslate2": "model.bin", "onnx": "decoder.onnx"}
+
+
+class LoadedEngine(NamedTuple):
+    """An engine with what belongs to it."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    config: Config
+
+
+def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torch") -> LoadedEngine:
+    """An engine from a run, one checkpoint of it, or a folder that `seq2seq export` made for the engine.
+
+    Raises:
+        CheckpointError, TokenizerError: if something is missing, damaged, or not for this engine.
+        ConfigError: if this machine has no such device.
+        DecodingError: if the engine is not installed, or cannot compute this model.
+    """
+    path = Path(path)
+    exported = next((engine for engine, file in EXPORTED.items() if (path / file).exists()), None)
+    if exported is not None and exported != name:
+        raise CheckpointError(f"{path}: is an export for {exported}; add --engine {exported}, or name a run")
+    if name == "torch":
+        loaded = load_model(path, str(choose_device(device)))
+        return LoadedEngine(TorchEngine(loaded.model, loaded.tokenizer), loaded.tokenizer, loaded.config)
+    if name == "onnx" and exported is None:
+        command = "seq2seq export RUN --format onnx --output DIR"
+        raise CheckpointError(f"{path}: is no export for onnx; `{command}` makes one")
+    if exported is None:
+        return _converted(path, device)
+    tokenizer, config = Tokenizer.load(path / "tokenizer"), load_config(path / "config.toml")
+    if name == "onnx":
+        from seq2seq.decoding.onnx import OnnxEngine
+
+        return LoadedEngine(OnnxEngine(path, tokenizer, config.model.max_length, device), tokenizer, config)
+    from seq2seq.decoding.ctranslate2 import Ctranslate2Engine
+
+    return LoadedEngine(Ctranslate2Engine(path, tokenizer, config.model.max_length, device), tokenizer, config)
+
+
+def _converted(run: Path, device: str) -> LoadedEngine:
+    """A run as CTranslate2 has it, by way of a temporary folder: small models are converted within a second."""
+    from seq2seq.decoding.ctranslate2 import Ctranslate2Engine, convert
+
+    loaded = load_model(run)
+    with tempfile.TemporaryDirectory() as folder:
+        convert(loaded.model, loaded.tokenizer, Path(folder))
+        engine = Ctranslate2Engine(Path(folder), loaded.tokenizer, loaded.config.model.max_length, device)
+    return LoadedEngine(engine, loaded.tokenizer, loaded.config)
