@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, with_decoding
 from .streams import complain, progress_bar
 
 if TYPE_CHECKING:
+    from seq2seq.decoding.engine import EngineName
     from seq2seq.evaluation import Scores
 
 
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
     help="References, one sentence a line; repeat the option for several references of each sentence.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@engine_option
 @device_option
 @decoding_options
 def evaluate(
-    *, runs: tuple[Path, ...], source: Path, references: tuple[Path, ...], as_json: bool, device: str, **decoding: Any
+    *,
+    runs: tuple[Path, ...],
+    source: Path,
+    references: tuple[Path, ...],
+    as_json: bool,
+    engine: EngineName,
+    device: str,
+    **decoding: Any,
 ) -> None:
     """Translate a test set and score the translations.
 
@@ -43,11 +52,11 @@ def evaluate(
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     from seq2seq.checkpoint import resolve
 
-    checkpoints = [resolve(run)[1] for run in runs]
+    checkpoints = [resolve(run)[1] for run in runs] if engine == "torch" else list(runs)
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
     for checkpoint in checkpoints:
-        scores, speed = _evaluate(checkpoint, sources, targets, device, decoding)
+        scores, speed = _evaluate(checkpoint, sources, targets, engine, device, decoding)
         rows.append((str(checkpoint), scores))
         speeds.append(speed)
     if as_json:
@@ -61,17 +70,21 @@ def evaluate(
 
 
 def _evaluate(
-    checkpoint: Path, sources: list[str], references: list[list[str]], device: str, options: dict[str, Any]
+    checkpoint: Path,
+    sources: list[str],
+    references: list[list[str]],
+    engine: EngineName,
+    device: str,
+    options: dict[str, Any],
 ) -> tuple[Scores, float]:
     """The scores of a checkpoint and the sentences it translates in a second, loading not counted."""
     from seq2seq import evaluation
-    from seq2seq.checkpoint import load_model
+    from seq2seq.decoding.loading import load_engine
     from seq2seq.decoding.translator import Translator
-    from seq2seq.devices import choose_device
 
-    loaded = load_model(checkpoint, str(choose_device(device)))
+    loaded = load_engine(checkpoint, device, engine)
     config = with_decoding(loaded.config.decoding, options)
-    translator = Translator(loaded.model, loaded.tokenizer, config)
+    translator = Translator(loaded.engine, loaded.tokenizer, config)
     with progress_bar(len(sources), "sentences") as bar:
         began = time.monotonic()
         translations = translator.translate(sources, progress=bar.update)

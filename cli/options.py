@@ -19,6 +19,10 @@ PATH = click.Path(path_type=Path)
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="DEV", help="auto, cpu, cuda or cuda:N."
 )
+engine_option = click.option(
+    "--engine", type=click.Choice(["torch", "ctranslate2", "onnx"]), default="torch", show_default=True,
+    help="What computes: but for ties, the translations are the same.",
+)  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a setting, such as training.steps=1000; may be repeated. `seq2seq settings` lists all.",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, with_decoding
 from .streams import line_writer, progress_bar, stdin_lines
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.decoding.engine import EngineName
     from seq2seq.decoding.translator import Translation
 
 
@@ -28,26 +29,29 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["text", "jsonl"]), default="text", show_default=True,
     help="jsonl gives source, translation, score, log_prob, tokens and n_best.",
 )  # fmt: skip
+@engine_option
 @device_option
 @decoding_options
-def translate(*, run: Path, source: Path | None, output: Path | None, form: str, device: str, **decoding: Any) -> None:
+def translate(
+    *, run: Path, source: Path | None, output: Path | None, form: str, engine: EngineName, device: str, **decoding: Any
+) -> None:
     """Translate sentences with RUN.
 
-    RUN is a run directory, whose best checkpoint is taken, or one checkpoint in it. One sentence a line, and one
-    translation for each line, in order; an empty line gives an empty one. What is typed is translated as it arrives.
+    RUN is a run directory, whose best checkpoint is taken, one checkpoint in it, or what `seq2seq export` made for the
+    engine. One sentence a line, and one translation for each line, in order; an empty line gives an empty one. What is
+    typed is translated as it arrives.
     With --n-best over 1, text has a line `INDEX ||| TRANSLATION ||| SCORE` for each hypothesis, INDEX counting the
     sentences from 0. Decoding settings that are not given are those of the run.
     """
     count, lines = _open(source)
-    from seq2seq.checkpoint import load_model
+    from seq2seq.decoding.loading import load_engine
     from seq2seq.decoding.translator import Translator
-    from seq2seq.devices import choose_device
 
-    loaded = load_model(run, str(choose_device(device)))
+    loaded = load_engine(run, device, engine)
     config = with_decoding(loaded.config.decoding, decoding)
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
-    translator = Translator(loaded.model, loaded.tokenizer, config)
+    translator = Translator(loaded.engine, loaded.tokenizer, config)
     with line_writer(output) as write, progress_bar(count, "sentences") as bar:
         for index, translation in enumerate(translator.stream(lines)):
             for line in render(index, translation):

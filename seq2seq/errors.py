@@ -7,6 +7,7 @@
     ├── CheckpointError    a run or checkpoint is missing, incomplete or of another model
     ├── TrainingError      training cannot start or go on
     ├── DecodingError      a sentence or a request cannot be decoded
+    ├── ExportError        a model cannot be exported or imported, or what came out is not the same model
     ├── RecipeError        a recipe is unknown or one of its stages cannot run
     └── Interrupted        the user stopped the work; what was done is saved
 
@@ -41,6 +42,10 @@ class TrainingError(Seq2SeqError):
 
 class DecodingError(Seq2SeqError):
     """A sentence or a request cannot be decoded."""
+
+
+class ExportError(Seq2SeqError):
+    """A model cannot be exported or imported, or what came out is not the same model."""
 
 
 class RecipeError(Seq2SeqError):

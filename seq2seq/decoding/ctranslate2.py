@@ -256,8 +256,8 @@ def _set_norm(spec: Any, norm: nn.Module) -> None:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().cpu().float().contiguous().numpy()
-    return array
+    """A copy: quantisation works in place, and would change our model's weights."""
+    return np.array(tensor.detach().cpu().float().numpy(), order="C")
 
 
 def _activation(name: Activation) -> Any:

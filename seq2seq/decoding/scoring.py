@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.data.batching import Examples, TokenSequences, cut_batches, make_batch
@@ -40,7 +41,6 @@ def score_pairs(
     return score_tokens(model, tokenizer, sources, targets, batch_tokens, progress)
 
 
-@torch.inference_mode()
 def score_tokens(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -50,6 +50,20 @@ def score_tokens(
     progress: Callable[[int], object] | None = None,
 ) -> list[float]:
     """`score_pairs` of token ids, both sides with the final end token and without the start token."""
+    found = token_log_probs(model, tokenizer, sources, targets, batch_tokens, progress)
+    return [float(log_probs.sum()) for log_probs in found]
+
+
+@torch.inference_mode()
+def token_log_probs(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    batch_tokens: int = 4096,
+    progress: Callable[[int], object] | None = None,
+) -> list[NDArray[np.float64]]:
+    """The log-probability of each token of each target, `(T,)` in nats; arguments as in `score_tokens`."""
     examples = Examples(TokenSequences.of(sources), TokenSequences.of(targets))
     lengths = examples.lengths
     limit = model.config.max_length
@@ -59,7 +73,7 @@ def score_tokens(
             "shorten it or leave it out"
         )
     model.eval()
-    scores = np.zeros(len(examples))
+    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(examples)
     order = np.argsort(-lengths, kind="stable")
     for part in cut_batches(lengths[order], batch_tokens):
         indices = order[part]
@@ -67,12 +81,13 @@ def score_tokens(
         memory = model.encode(batch.source, batch.source_mask)
         states = model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (P, D), of real positions only
         tokens = batch.target_output[batch.target_mask]  # (P,)
-        log_probs = torch.zeros_like(batch.target_mask, dtype=torch.float32)
-        log_probs[batch.target_mask] = _log_probs(model, states, tokens)
-        scores[indices] = log_probs.double().sum(dim=1).cpu().numpy()
+        log_probs = _log_probs(model, states, tokens).double().cpu().numpy()
+        ends = np.cumsum(batch.target_mask.sum(dim=1).cpu().numpy())
+        for index, row in zip(indices, np.split(log_probs, ends[:-1]), strict=True):
+            found[index] = row
         if progress is not None:
             progress(len(indices))
-    return [float(score) for score in scores]
+    return found
 
 
 def _log_probs(model: Transformer, states: Tensor, tokens: Tensor) -> Tensor:

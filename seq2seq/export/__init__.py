@@ -1,0 +1,1 @@
+"""Models for other engines and formats, verified, and models from elsewhere."""

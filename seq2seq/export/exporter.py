@@ -1,0 +1,104 @@
+"""A run in the format of another engine, verified before the folder appears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from seq2seq.checkpoint import LoadedRun
+from seq2seq.config import Config, DataConfig, save_config
+from seq2seq.decoding.loading import load_engine
+from seq2seq.errors import ExportError
+from seq2seq.export.verification import EngineModel, Foreign, Report, sample_sentences, verify
+from seq2seq.files import atomic_directory
+
+Format = Literal["ctranslate2", "huggingface", "onnx"]
+Quantization = Literal["float32", "int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16"]
+
+
+def export(
+    loaded: LoadedRun,
+    form: Format,
+    output: Path,
+    quantization: Quantization = "float32",
+    verified: bool = True,
+    sentences: Sequence[str] | None = None,
+    references: Sequence[str] | None = None,
+) -> Report | None:
+    """Write a run for another engine into the folder `output`, which appears only when it is verified.
+
+    Args:
+        loaded: the run.
+        form: the format.
+        output: the folder to make; what stands there is replaced.
+        quantization: of the weights, for CTranslate2.
+        verified: whether to compare what was written with the run.
+        sentences: to compare on; by default, those of `sample_sentences`.
+        references: of these, to report the BLEU of a quantised model.
+
+    Returns:
+        What the comparison found; None if there was none.
+
+    Raises:
+        ExportError: if the format cannot express the model, or the comparison finds another model.
+        DecodingError: if a package that the format needs is not installed.
+    """
+    if quantization != "float32" and form != "ctranslate2":
+        raise ExportError(f"--quantization {quantization}: is for ctranslate2; the format {form} has float32 weights")
+    report = None
+    with atomic_directory(output) as folder:
+        _write(loaded, form, folder, quantization)
+        if verified:
+            report = verify(
+                loaded,
+                open_export(form, folder),
+                sample_sentences(loaded) if sentences is None else sentences,
+                quantised=quantization != "float32",
+                references=references,
+            )
+            if report.faults:
+                faults = "; ".join(report.faults)
+                raise ExportError(f"{output}: not written, since the {form} model is not the same: {faults}")
+    return report
+
+
+def open_export(form: Format, folder: Path) -> Foreign:
+    """A folder that was written, opened by the engine that it is for, on the CPU."""
+    match form:
+        case "ctranslate2" | "onnx":
+            opened = load_engine(folder, "cpu", form)
+            return EngineModel(opened.engine, opened.tokenizer)  # type: ignore[arg-type]  # both can score
+        case "huggingface":
+            from seq2seq.export.huggingface import HuggingFaceModel
+
+            return HuggingFaceModel.load(folder)
+
+
+def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantization) -> None:
+    match form:
+        case "ctranslate2":
+            from seq2seq.export import ctranslate2
+
+            ctranslate2.write(loaded, folder, None if quantization == "float32" else quantization)
+        case "huggingface":
+            from seq2seq.export import huggingface
+
+            huggingface.write(loaded, folder)
+        case "onnx":
+            from seq2seq.export import onnx
+
+            onnx.write(loaded, folder)
+    if form != "huggingface":  # whose config.json says it all
+        save_config(without_data(loaded.config), folder / "config.toml")
+
+
+def without_data(config: Config) -> Config:
+    """A config that says nothing of the machine and the files that a run was trained on."""
+    languages = DataConfig(
+        source_language=config.data.source_language,
+        target_language=config.data.target_language,
+        max_length=config.data.max_length,
+    )
+    return replace(config, data=languages, tokenizer=replace(config.tokenizer, path=""))
