@@ -225,9 +225,9 @@ class DecodingConfig:
     length_penalty_form: Annotated[
         Literal["power", "gnmt"], "length^alpha, or ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)"
     ] = "power"
-    early_stopping: Annotated[
-        bool, "end the search at beam_size finished hypotheses; false: only when no live one scores better by then"
-    ] = True
+    patience: Annotated[
+        float, "the search ends at patience * beam_size finished hypotheses (Kasai et al. 2022)"
+    ] = 1.0
     max_length_ratio: Annotated[float, "longest output in tokens: ratio * source tokens + max_length_offset"] = 2.0
     max_length_offset: Annotated[int, "tokens added to the longest output"] = 20
     min_length_ratio: Annotated[float, "shortest output in tokens: ratio * source tokens"] = 0.0
@@ -249,6 +249,7 @@ class DecodingConfig:
             "length_penalty", "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
         ):  # fmt: skip
             _at_least(f"decoding.{name}", getattr(self, name), 0)
+        _within("decoding.patience", self.patience, 0.01, 100)
         _within("decoding.top_p", self.top_p, 1e-6, 1)
         _within("decoding.temperature", self.temperature, 1e-3, 100)
         if not self.sample and self.n_best > self.beam_size:

@@ -4,15 +4,12 @@ At each step every live hypothesis of a sentence is extended by every token, and
 are looked at. Candidates that end and are among the K best are finished; the K best of those that do not end live on
 (there are K, since a beam has only one way to end). A sentence's search is over when
 
-* it has K finished hypotheses; without `early_stopping`, only when moreover no live one scores better than the worst
-  of these K at its present length; or
+* it has K finished hypotheses, times `patience` (Kasai et al. 2022, arXiv 2204.05424), or
 * every live hypothesis has had to end at the greatest length.
 
-Stopping at K is usual, and what CTranslate2 does and `early_stopping=True` means to Hugging Face's `generate`, so that
-a model gives the same translations wherever it runs. It can miss a better one that is about to end; looking for that
-took 1% more steps when we tried it (Multi30k, penalty 1), and searching on until none could win took twice the steps,
-for the same translations. (Freitag and Al-Onaizan 2017, arXiv 1702.01806, compare more ways of pruning.) A beam of 1
-stops at its first end token: it is greedy search.
+A patience of 1 is the usual rule, CTranslate2's default and what `early_stopping=True` means to Hugging Face's
+`generate`. It can miss a better hypothesis that is about to end. A beam of 1 with patience 1 stops at its first end
+token: it is greedy search.
 """
 
 from __future__ import annotations
@@ -34,7 +31,6 @@ from seq2seq.decoding.search import (
     best_first,
     force_end,
     hypothesis,
-    length_penalty,
 )
 
 
@@ -49,16 +45,15 @@ def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: Decodin
     """
     beams = _Beams.start(cache, bounds)
     finished: list[list[Hypothesis]] = [[] for _ in range(cache.num_sentences)]
+    wanted = max(round(cache.beam_size * config.patience), 1)
     for length in count(1):
         at_end = beams.max_lengths <= length
         log_probs = step(beams.history[:, :, -1].flatten(), cache).view(*beams.log_probs.shape, -1)
         force_end(log_probs, at_end, bounds.end_id)
         candidates = _candidates(beams.log_probs, log_probs, bounds.end_id)
-        _collect(finished, beams, candidates, config)
+        _collect(finished, beams, candidates, wanted, config)
         live = _live(candidates, cache.beam_size)
-        enough = beams.worst.isfinite()
-        if not config.early_stopping:
-            enough &= live.log_probs[:, 0].cpu().double() / length_penalty(length, config) <= beams.worst
+        enough = torch.tensor([len(finished[b]) >= wanted for b in beams.sentences.tolist()])
         going_on = ~(at_end | enough)
         if not going_on.any():
             break
@@ -67,7 +62,7 @@ def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: Decodin
             cache.keep_sentences(kept.to(live.tokens.device))
             beams, live = beams.keep(kept), live.keep(kept)
         beams.extend(live, cache)
-    return finished
+    return [hypotheses[: cache.beam_size] for hypotheses in finished]
 
 
 class _Candidates(NamedTuple):
@@ -92,7 +87,6 @@ class _Beams:
     history: Tensor  # (B, K, T), the start token and the tokens so far
     sentences: Tensor  # (B,) on the CPU, the place of each in the whole batch
     max_lengths: Tensor  # (B,) on the CPU
-    worst: Tensor  # (B,) on the CPU, float64: score of the K-th best finished hypothesis, -inf before there are K
 
     @classmethod
     def start(cls, cache: SearchCache, bounds: Bounds) -> _Beams:
@@ -101,15 +95,12 @@ class _Beams:
         log_probs = torch.full((num_sentences, beam_size), -torch.inf, device=bounds.device)
         log_probs[:, 0] = 0.0
         history = torch.full((num_sentences, beam_size, 1), bounds.start_id, device=bounds.device)
-        worst = torch.full((num_sentences,), -torch.inf, dtype=torch.float64)
-        return cls(log_probs, history, torch.arange(num_sentences), bounds.max_lengths, worst)
+        return cls(log_probs, history, torch.arange(num_sentences), bounds.max_lengths)
 
     def keep(self, kept: Tensor) -> _Beams:
         """Those of the given sentences `(B_new,)`."""
         index = kept.to(self.history.device)
-        return _Beams(
-            self.log_probs[index], self.history[index], self.sentences[kept], self.max_lengths[kept], self.worst[kept]
-        )
+        return _Beams(self.log_probs[index], self.history[index], self.sentences[kept], self.max_lengths[kept])
 
     def extend(self, live: _Candidates, cache: SearchCache) -> None:
         """Let the live candidates `(B, K)` be the beams, and the cache follow them."""
@@ -138,8 +129,10 @@ def _live(candidates: _Candidates, beam_size: int) -> _Candidates:
     return _Candidates(*(part.gather(1, order) for part in candidates))
 
 
-def _collect(finished: list[list[Hypothesis]], beams: _Beams, candidates: _Candidates, config: DecodingConfig) -> None:
-    """Add candidates that end, and are among the K best, to the finished ones of their sentence; keep K of these."""
+def _collect(
+    finished: list[list[Hypothesis]], beams: _Beams, candidates: _Candidates, wanted: int, config: DecodingConfig
+) -> None:
+    """Add candidates that end, and are among the K best, to the finished ones of their sentence; keep `wanted`."""
     beam_size = beams.log_probs.size(1)
     ends = candidates.ends & candidates.log_probs.isfinite()
     sentences, ranks = ends[:, :beam_size].nonzero(as_tuple=True)  # (E,) each
@@ -148,6 +141,4 @@ def _collect(finished: list[list[Hypothesis]], beams: _Beams, candidates: _Candi
     for b, found, log_prob in zip(sentences.tolist(), tokens, log_probs, strict=True):
         own = finished[int(beams.sentences[b])]
         own.append(hypothesis(found, log_prob, config))
-        own[:] = best_first(own)[:beam_size]
-        if len(own) == beam_size:
-            beams.worst[b] = own[-1].score
+        own[:] = best_first(own)[:wanted]

@@ -1,10 +1,10 @@
 """CTranslate2 as an engine: conversion of a model to its format, and translation with it (opennmt.net/CTranslate2).
 
-Its search is ours: it too looks at 2K candidates, stops at K finished hypotheses and counts the end token in lengths.
-What it does otherwise is made up for here. Tokens that no translation holds are suppressed before its softmax, which
-changes the probabilities of all others, and after ours: so it searches freely, and what comes out with such a token, as
-good as never, is searched again without. The greatest length is one for a whole batch there, and a hypothesis that
-reaches it is cut off without the end token: one that is over its own is searched again alone.
+Its search is ours: it too looks at 2K candidates, stops at K finished hypotheses, times patience, and counts the end
+token in lengths. What it does otherwise is made up for here. Tokens that no translation holds are suppressed before its
+softmax, which changes the probabilities of all others, and after ours: so it searches freely, and what comes out with
+such a token, as good as never, is searched again without. The greatest length is one for a whole batch there, and a
+hypothesis that reaches it is cut off without the end token: one that is over its own is searched again alone.
 """
 
 from __future__ import annotations
@@ -70,8 +70,6 @@ class Ctranslate2Engine:
         Raises:
             DecodingError: which names the setting.
         """
-        if not config.early_stopping:
-            raise DecodingError(_unknown("early_stopping", "false", "it always stops at beam_size hypotheses"))
         if config.min_length_ratio:
             raise DecodingError(_unknown("min_length_ratio", config.min_length_ratio, "it knows no least length"))
         if config.sample:
@@ -133,7 +131,7 @@ class Ctranslate2Engine:
                 **options, "beam_size": 1, "sampling_temperature": config.temperature,
                 "sampling_topk": config.top_k, "sampling_topp": config.top_p,
             }  # fmt: skip
-        return {**options, "beam_size": config.beam_size}
+        return {**options, "beam_size": config.beam_size, "patience": config.patience}
 
     def log_probs(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]

@@ -97,8 +97,8 @@ def test_length_penalty_favours_longer_translations() -> None:
     assert mean_length(0.0) < mean_length(1.0) < mean_length(3.0)
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_better_one_that_is_about_to_end_is_waited_for_if_asked(early_stopping: bool) -> None:
+@pytest.mark.parametrize("patience", [1.0, 1.5])
+def test_with_patience_a_better_one_that_is_about_to_end_is_waited_for(patience: float) -> None:
     """Two are finished after two steps, when the best of all lacks its end only."""
     toy = Toy(1, vocab_size=4)
     first = next_state(0, START)
@@ -108,7 +108,7 @@ def test_a_better_one_that_is_about_to_end_is_waited_for_if_asked(early_stopping
     toy.tables[0, second] = torch.tensor([0.005, 0.3, 0.005, 0.69]).log()
     toy.tables[0, third] = torch.tensor([0.003, 0.99, 0.003, 0.004]).log()
     cache = toy.cache([0], 2)
-    config = DecodingConfig(length_penalty=1.0, early_stopping=early_stopping)
+    config = DecodingConfig(length_penalty=1.0, patience=patience)
     (found,) = beam_search(toy.step, cache, bounds(20), config)
-    assert [each.tokens for each in found] == ([(2,), ()] if early_stopping else [(2, 3), (2,)])
-    assert len(cache.steps) == (2 if early_stopping else 3), "and not longer"
+    assert [each.tokens for each in found] == ([(2,), ()] if patience == 1 else [(2, 3), (2,)])
+    assert len(cache.steps) == (2 if patience == 1 else 3), "and not longer"
