@@ -1,10 +1,13 @@
 """CTranslate2 as an engine: conversion of a model to its format, and translation with it (opennmt.net/CTranslate2).
 
 Its search is ours: it too looks at 2K candidates, stops at K finished hypotheses, times patience, and counts the end
-token in lengths. What it does otherwise is made up for here. Tokens that no translation holds are suppressed before its
-softmax, which changes the probabilities of all others, and after ours: so it searches freely, and what comes out with
-such a token, as good as never, is searched again without. The greatest length is one for a whole batch there, and a
-hypothesis that reaches it is cut off without the end token: one that is over its own is searched again alone.
+token in lengths. What it does otherwise is made up for here.
+
+* Tokens that no translation holds are suppressed before its softmax, which changes the probabilities of all others, and
+  after ours. So it searches freely, and what comes out with such a token, as good as never, is searched again without.
+  With `no_repeat_ngram` it may find another translation for the same reason; the scores that are given are ours.
+* The greatest length is one for a whole batch, and a hypothesis that reaches it is cut off without the end token. One
+  that is over its own greatest length is searched again alone.
 """
 
 from __future__ import annotations
@@ -70,6 +73,8 @@ class Ctranslate2Engine:
         Raises:
             DecodingError: which names the setting.
         """
+        if config.length_penalty and config.length_penalty_form != "power":
+            raise DecodingError(_unknown("length_penalty_form", config.length_penalty_form, "it knows power only"))
         if config.min_length_ratio:
             raise DecodingError(_unknown("min_length_ratio", config.min_length_ratio, "it knows no least length"))
         if config.sample:
@@ -102,20 +107,22 @@ class Ctranslate2Engine:
             return_end_token=True,
         )
         found: list[list[Hypothesis]] = [[] for _ in tasks]
-        cut: list[tuple[int, list[int]]] = []  # task, and tokens that did not end
+        unscored: list[tuple[int, list[int]]] = []  # task, and tokens without the end
+        own_scores = suppress or config.sample or config.no_repeat_ngram  # not the model's log-probabilities
         end = self._tokenizer.eos_id
         for i, result in enumerate(results):
             for pieces, score in zip(result.hypotheses, result.scores, strict=True):
                 tokens = [self._target_ids[piece] for piece in pieces]
                 if tokens[-1:] != [end]:
-                    cut.append((i, tokens))
-                elif config.sample:
-                    cut.append((i, tokens[:-1]))  # its score is not the model's own log-probability
+                    unscored.append((i, tokens))
+                elif own_scores:
+                    unscored.append((i, tokens[:-1]))
                 else:
                     found[i].append(hypothesis(tokens[:-1], score * len(tokens) ** penalty, config))
-        if cut:
-            log_probs = self.log_probs([tasks[i].tokens for i, _ in cut], [[*tokens, end] for _, tokens in cut])
-            for (i, tokens), values in zip(cut, log_probs, strict=True):
+        if unscored:
+            pairs = [(tasks[i].tokens, [*tokens, end]) for i, tokens in unscored]
+            log_probs = self.log_probs([source for source, _ in pairs], [target for _, target in pairs])
+            for (i, tokens), values in zip(unscored, log_probs, strict=True):
                 found[i].append(hypothesis(tokens, sum(values), config))
         return [best_first(hypotheses) for hypotheses in found]
 
@@ -271,8 +278,7 @@ def _activation(name: Activation) -> Any:
 
 
 def _penalty(config: DecodingConfig) -> float:
-    """The exponent of its length penalty; hypotheses are ranked again by ours, which has another form too."""
-    return (config.length_penalty or _NEARLY_NO_PENALTY) if config.length_penalty_form == "power" else 1.0
+    return config.length_penalty or _NEARLY_NO_PENALTY
 
 
 def _unknown(name: str, value: object, reason: str) -> str:
