@@ -20,7 +20,9 @@ from seq2seq.errors import Interrupted, Seq2SeqError
 from .streams import complain, drop_stdout
 
 # Each is a click command of the same name in the module of that name.
-_COMMANDS = ("recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "settings")
+_COMMANDS = (
+    "recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "package", "settings",
+)  # fmt: skip
 
 
 class CommandLine(click.Group):

@@ -21,7 +21,10 @@ target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer
 translator = ctranslate2.Translator(str(folder))
 lines = sys.stdin.buffer.read().decode("utf-8").removesuffix("\\n").split("\\n")
 pieces = [[*source.encode(line, out_type=str), "</s>"] if line.strip() else ["</s>"] for line in lines]
-results = translator.translate_batch(pieces, beam_size={beam_size}, max_batch_size=64, max_input_length=0)
+results = translator.translate_batch(
+    pieces, beam_size={beam_size}, patience={patience}, length_penalty={length_penalty}, max_batch_size=64,
+    max_input_length={max_length}, max_decoding_length={max_length} - 1,
+)
 for line, result in zip(lines, results):
     text = target.decode(result.hypotheses[0]) if line.strip() else ""
     sys.stdout.buffer.write(text.replace("\\n", " ").encode("utf-8") + b"\\n")
@@ -42,5 +45,12 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
     convert(loaded.model, loaded.tokenizer, folder, quantization)
     loaded.tokenizer.save(folder / "tokenizer")
     source, target = ("joint", "joint") if loaded.tokenizer.joint else ("source", "target")
+    decoding = loaded.config.decoding
+    settings = {
+        "beam_size": decoding.beam_size,
+        "patience": decoding.patience,
+        "length_penalty": decoding.length_penalty,
+        "max_length": loaded.config.model.max_length,
+    }
     with atomic_write(folder / "translate.py") as file:
-        file.write(_SCRIPT.format(source=source, target=target, beam_size=loaded.config.decoding.beam_size))
+        file.write(_SCRIPT.format(source=source, target=target, **settings))

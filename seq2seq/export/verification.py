@@ -178,7 +178,7 @@ class _Translated(NamedTuple):
     sources: list[list[int]]
     ours: list[Hypothesis]
     theirs: list[Hypothesis]
-    cut: int  # sentences left out, since our search had to end them at the greatest length
+    cut: list[bool]  # True where our search had to end at the greatest length, which engines do in several ways
 
 
 class _Comparison:
@@ -215,14 +215,14 @@ class _Comparison:
                 faults.append(f"{different} of {row.compared} {name} translations differ, and not for a tie")
             if row.largest is not None and not row.largest <= TOLERANCE:
                 faults.append(f"scores of {name} search differ by up to {row.largest:.2g} (allowed: {TOLERANCE:g})")
-            if translated.cut:
-                notes.append(f"{name}: without {translated.cut} that our search had to end at {self.max_length} tokens")
+            if cut := sum(translated.cut):
+                notes.append(f"{name}: without {cut} that our search had to end at {self.max_length} tokens")
         return Report(rows=rows, faults=faults, notes=notes)
 
     def agreement(self) -> Report:
         """Say how near a quantised model comes; refuse only what cannot be rounding."""
         beam_size = self.ours.config.decoding.beam_size
-        translated = self._translate(beam_size, keep_cut=True)
+        translated = self._translate(beam_size)
         tokens, differences = self._tokens(), self._differences(translated)
         faults, mean = self._cut_otherwise(tokens), float(np.mean(differences))
         if not mean <= QUANTISED_TOLERANCE:
@@ -269,7 +269,7 @@ class _Comparison:
         ordinary = {*range(self.ours.tokenizer.target_vocab_size)} - {*self.ours.tokenizer.never_output, end}
         return [*row, end], [*(token if token in ordinary else min(ordinary) for token in row), end]
 
-    def _translate(self, beam_size: int, keep_cut: bool = False) -> _Translated:
+    def _translate(self, beam_size: int) -> _Translated:
         config = replace(
             self.ours.config.decoding, beam_size=beam_size, n_best=1, sample=False, min_length_ratio=0.0,
             no_repeat_ngram=0, patience=1.0,
@@ -277,21 +277,14 @@ class _Comparison:
         if config.length_penalty_form != "power":  # which is all that others have
             config = replace(config, length_penalty_form="power", length_penalty=1.0)
         engine = TorchEngine(self.ours.model, self.ours.tokenizer)
-        found = _search(engine, self.sources, config, self.max_length)
-        kept = [i for i, (best, *_) in enumerate(found) if keep_cut or len(best.tokens) + 1 < self.max_length]
-        if not kept:
-            raise ExportError(
-                f"no sentence to compare on: our own model ends none of its translations within {self.max_length} "
-                "tokens; train it, or pass --no-verify"
-            )
-        sources = [self.sources[i] for i in kept]
-        theirs = self.theirs.search(sources, config, self.max_length)
-        return _Translated(
-            config, sources, [found[i][0] for i in kept], [best for best, *_ in theirs], len(found) - len(kept)
-        )
+        ours = _search(engine, self.sources, config, self.max_length)
+        cut = [any(len(each.tokens) + 1 >= self.max_length for each in hypotheses) for hypotheses in ours]
+        theirs = self.theirs.search(self.sources, config, self.max_length)
+        return _Translated(config, self.sources, [best for best, *_ in ours], [best for best, *_ in theirs], cut)
 
     def _compare(self, what: str, translated: _Translated) -> Row:
-        both = list(zip(translated.sources, translated.ours, translated.theirs, strict=True))
+        everything = zip(translated.sources, translated.ours, translated.theirs, translated.cut, strict=True)
+        both = [(source, mine, other) for source, mine, other, cut in everything if not cut]
         scores = [abs(mine.score - other.score) for _, mine, other in both if mine.tokens == other.tokens]
         unequal = [entry for entry in both if entry[1].tokens != entry[2].tokens]
         end = self.ours.tokenizer.eos_id

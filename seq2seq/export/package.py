@@ -1,0 +1,120 @@
+"""A run as a folder to give away: what inference needs, a model card, and where the data came from.
+
+    DIR/README.md              the model card
+    DIR/data.lock.json         the corpora, each with its revision or its SHA-256, and the version of seq2seq
+    DIR/config.toml            without corpora and paths
+    DIR/tokenizer/, DIR/checkpoints/NAME/model.safetensors, checkpoint.json
+    DIR/ctranslate2/, huggingface/, onnx/   the same model for other engines, if asked for
+
+The folder is a run: all commands take it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seq2seq.checkpoint import LoadedRun, load_model, parameters_of, read_info, resolve, save_checkpoint
+from seq2seq.config import Config, CorpusConfig, save_config
+from seq2seq.data.corpus import read_corpus
+from seq2seq.errors import DataError, ExportError
+from seq2seq.export.card import Card, write_card
+from seq2seq.export.exporter import Format, export, without_data
+from seq2seq.files import atomic_directory, sha256_of, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """What a run does not say of itself."""
+
+    name: str  # of the model, the title of its card
+    licence: str = "unknown"  # as in SPDX, such as mit or cc-by-4.0
+    formats: Sequence[Format] = ()
+
+
+def package(
+    run: Path | str, output: Path | str, publication: Publication, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Write a run, with its best checkpoint or the one that is named, as a folder that can be moved and shared.
+
+    Args:
+        run: a run directory, or one checkpoint in it.
+        output: the folder to make; what stands there is replaced.
+        publication: name, licence, and other formats to put in.
+        say: is told what is done.
+
+    Raises:
+        CheckpointError, TokenizerError: if the run is damaged.
+        ExportError: if a format cannot express the model, or did not pass verification.
+    """
+    folder, checkpoint = resolve(run)
+    loaded = load_model(run)
+    with atomic_directory(output) as partial:
+        lock = lock_of(loaded.config, loaded.tokenizer.hash)
+        write_json(partial / "data.lock.json", lock)
+        save_config(without_data(loaded.config), partial / "config.toml")
+        loaded.tokenizer.save(partial / "tokenizer")
+        save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=checkpoint.name)
+        for form in publication.formats:
+            export(loaded, form, partial / form)
+            say(f"{form}: written and verified")
+        write_card(partial / "README.md", _card(loaded, folder, publication, lock))
+
+
+def lock_of(config: Config, tokenizer_hash: str) -> dict[str, Any]:
+    """What a run was trained on, as far as it can be known: nothing of where the files lay."""
+    corpora = [("train", corpus) for corpus in config.data.train]
+    corpora += [("validation", config.data.validation)] if config.data.validation else []
+    corpora += [("test", config.data.test)] if config.data.test else []
+    languages = (config.data.source_language, config.data.target_language)
+    return {
+        "seq2seq": version("seq2seq"),
+        "tokenizer": tokenizer_hash,
+        "corpora": [{"role": role, **_provenance(corpus, languages)} for role, corpus in corpora],
+    }
+
+
+def _provenance(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, Any]:
+    if corpus.dataset:
+        kept = ("dataset", "subset", "split", "revision")
+        return {name: getattr(corpus, name) for name in kept if getattr(corpus, name)}
+    paths = [Path(path) for path in (corpus.source, corpus.target, corpus.path) if path]
+    found: dict[str, Any] = {"files": [_file(path) for path in paths]}
+    if all(path.is_file() for path in paths):
+        try:
+            found["pairs"] = sum(1 for _ in read_corpus(corpus, languages))
+        except DataError:  # changed since
+            found["pairs"] = None
+    return found
+
+
+def _file(path: Path) -> dict[str, str | None]:
+    return {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
+
+
+def _card(loaded: LoadedRun, run: Path, publication: Publication, lock: Mapping[str, Any]) -> Card:
+    return Card(
+        name=publication.name,
+        licence=publication.licence,
+        formats=publication.formats,
+        config=loaded.config,
+        parameters=sum(parameter.numel() for parameter in parameters_of(loaded.model).values()),
+        checkpoint=read_info(loaded.checkpoint),
+        lock=lock,
+        scores=_scores(run) if loaded.checkpoint == resolve(run)[1] else {},
+    )
+
+
+def _scores(run: Path) -> Mapping[str, Mapping[str, Any]]:
+    """What the recipe's last stage found on the test set, with the run's best checkpoint."""
+    try:
+        scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise ExportError(f"{run / 'scores.json'}: damaged; run the recipe again, or delete the file") from None
+    return {name: score for name, score in scores.items() if isinstance(score, dict) and "signature" in score}

@@ -1,0 +1,137 @@
+"""`seq2seq export`, `package` and `--engine` through the console script."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Command
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+EXPORT = ("export", "RUN", "--format", "ctranslate2")
+LINES = b"abc de\n\nfgh\x0bab c\n" + b"abc " * 100 + b"\n"
+
+
+@pytest.fixture(scope="module")
+def exported(trained_run: Path, seq2seq: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "ct2"
+    done = seq2seq("export", trained_run, "--format", "ctranslate2", "--output", folder)
+    assert (done.status, done.stdout.decode()) == (0, f"{folder}\n"), done.stderr
+    assert "greedy translations" in done.stderr
+    return folder
+
+
+def test_the_engines_translate_alike(exported: Path, trained_run: Path, seq2seq: Command) -> None:
+    ours = seq2seq("translate", trained_run, stdin=LINES)
+    assert ours.status == 0 and ours.stdout.count(b"\n") == 4
+    for folder in (exported, trained_run):
+        theirs = seq2seq("translate", folder, "--engine", "ctranslate2", stdin=LINES)
+        assert theirs.status == 0
+        assert theirs.stdout == ours.stdout
+
+
+def test_evaluate_takes_an_export(exported: Path, corpus: Path, seq2seq: Command) -> None:
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    assert seq2seq("evaluate", exported, "--engine", "ctranslate2", *files).status == 0
+
+
+def test_the_script_beside_the_model_needs_no_seq2seq(exported: Path) -> None:
+    lines = b"abc de\n\nfgh\xc2\x85ab c\n"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _WITHOUT_SEQ2SEQ, exported / "translate.py"],
+        input=lines, capture_output=True, check=True,
+    )  # fmt: skip
+    first, blank, last, end = done.stdout.split(b"\n")
+    assert first and last and not blank and not end
+
+
+_WITHOUT_SEQ2SEQ = f"""
+import runpy, sys
+sys.path[1:] = {[path for path in sys.path if "site-packages" in path]!r} + sys.path[1:]
+sys.modules["seq2seq"] = sys.modules["torch"] = None
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def test_an_int8_model_reports_its_cost(trained_run: Path, corpus: Path, seq2seq: Command, tmp_path: Path) -> None:
+    sample = ("--verify", corpus / "test.de", "--reference", corpus / "test.en")
+    done = seq2seq(
+        "export", trained_run, "--format", "ctranslate2", "--output", tmp_path / "q", "--quantization", "int8", *sample
+    )
+    assert done.status == 0, done.stderr
+    assert "BLEU against our output" in done.stderr and "ours:" in done.stderr
+    assert seq2seq("translate", tmp_path / "q", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
+
+
+@pytest.mark.parametrize("broken", ["a transposed weight", "shifted positions"])
+def test_a_broken_export_is_caught(
+    broken: str, trained_run: Path, seq2seq: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seq2seq.decoding import ctranslate2 as conversion
+
+    array = conversion._array
+
+    def wrong(tensor: torch.Tensor):
+        if broken == "a transposed weight" and tensor.shape == (32, 32):
+            tensor = tensor.t()
+        if broken == "shifted positions" and tensor.shape == (64, 32) and not tensor.requires_grad:
+            tensor = tensor.roll(1, dims=0)
+        return array(tensor)
+
+    monkeypatch.setattr(conversion, "_array", wrong)
+    done = seq2seq("export", trained_run, "--format", "ctranslate2", "--output", tmp_path / "broken")
+    assert done.status == 1
+    assert "not written, since the ctranslate2 model is not the same: log-probabilities differ" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp_path: Path) -> None:
+    done = seq2seq("package", trained_run, "--output", tmp_path / "p", "--format", "ctranslate2", "--license", "mit")
+    assert done.status == 0, done.stderr
+    moved = tmp_path / "elsewhere"
+    shutil.move(tmp_path / "p", moved)
+    expected = seq2seq("translate", trained_run, stdin=LINES).stdout
+    assert seq2seq("translate", moved, stdin=LINES).stdout == expected
+    assert seq2seq("translate", moved / "ctranslate2", "--engine", "ctranslate2", stdin=LINES).stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((*EXPORT, "--output", "THERE"), "is there already; --overwrite"),
+        (("package", "RUN", "--output", "THERE"), "is there already; --overwrite"),
+        (("export", "RUN", "--format", "onnx", "--quantization", "int8", "--output", "NEW"), "is for ctranslate2"),
+        (("export", "NONE", "--format", "ctranslate2", "--output", "NEW"), "no such run"),
+        ((*EXPORT, "--output", "NEW", "--verify", "NONE"), "no such file"),
+        ((*EXPORT, "--output", "NEW", "--verify", "EMPTY"), "no sentence to compare"),
+        (("translate", "CT2"), "is an export for ctranslate2; add --engine ctranslate2"),
+        (("translate", "CT2", "--engine", "onnx"), "is an export for ctranslate2; add --engine ctranslate2"),
+        (("translate", "RUN", "--engine", "onnx"), "is no export for onnx"),
+        (("translate", "CT2", "--engine", "ctranslate2", "--min-length-ratio", "1"), "`decoding.min_length_ratio`"),
+        (("translate", "CUT", "--engine", "ctranslate2"), "ctranslate2 cannot load it"),
+    ],
+    ids=lambda value: "",
+)
+def test_mistakes_are_one_line(
+    arguments: tuple[str, ...], expected: str, exported: Path, trained_run: Path, seq2seq: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_text("\n \n", encoding="utf-8")
+    (tmp_path / "there").mkdir()
+    if "CUT" in arguments:
+        shutil.copytree(exported, tmp_path / "cut")
+        (tmp_path / "cut" / "model.bin").write_bytes((exported / "model.bin").read_bytes()[:999])
+    places = {
+        "RUN": trained_run, "CT2": exported, "NONE": tmp_path / "none", "NEW": tmp_path / "new",
+        "THERE": tmp_path / "there", "EMPTY": tmp_path / "empty", "CUT": tmp_path / "cut",
+    }  # fmt: skip
+    done = seq2seq(*(places.get(argument, argument) for argument in arguments), stdin=b"abc\n")
+    errors = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert done.status == 1
+    assert len(errors) == 1 and expected in errors[0], done.stderr
+    assert not (tmp_path / "new").exists()

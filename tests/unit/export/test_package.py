@@ -1,0 +1,71 @@
+"""A packaged run: whole, movable, and silent about the machine it comes from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import ExportError
+from seq2seq.export.package import Publication, package
+
+
+def packaged(trained_run: Path, tmp_path: Path, **details: object) -> Path:
+    package(trained_run, tmp_path / "given", Publication(name="A: [model] \"x\"", **details))
+    return tmp_path / "given"
+
+
+def test_it_is_a_run_that_can_be_moved(trained_run: Path, tmp_path: Path) -> None:
+    folder = packaged(trained_run, tmp_path)
+    moved = tmp_path / "elsewhere" / "m"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(folder)
+    sentences = ["eins zwei", "drei"]
+    expected = [each.text for each in Translator.load(trained_run).translate(sentences)]
+    assert [each.text for each in Translator.load(moved).translate(sentences)] == expected
+
+
+def test_it_holds_what_inference_needs_and_no_paths(trained_run: Path, tmp_path: Path) -> None:
+    folder = packaged(trained_run, tmp_path)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    (checkpoint,) = {name.split("/")[1] for name in files if name.startswith("checkpoints/")}
+    assert files == {
+        "README.md", "config.toml", "data.lock.json", "tokenizer/joint.model", "tokenizer/tokenizer.toml",
+        f"checkpoints/{checkpoint}/model.safetensors", f"checkpoints/{checkpoint}/checkpoint.json",
+    }  # fmt: skip
+    for name in ("README.md", "config.toml", "data.lock.json"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert str(trained_run.parent) not in text
+        assert str(tmp_path) not in text
+
+
+def test_the_card_says_what_is_known(trained_run: Path, tmp_path: Path) -> None:
+    card = (packaged(trained_run, tmp_path, licence="cc-by-4.0") / "README.md").read_text(encoding="utf-8")
+    _, front, body = card.split("---\n", 2)
+    assert 'license: "cc-by-4.0"' in front and '- "de"\n- "en"' in front
+    assert "Translates de to en" in body and "`train.de` (SHA-256 " in body
+    assert "validation text" in body, "no test set was scored"
+
+
+def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    scores = {"bleu": {"score": 12.3, "low": 11.0, "high": 13.5, "signature": "nrefs:1|tok:13a"}, "other": 3}
+    (run / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
+    card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "| BLEU | 12.30 | 11.00 to 13.50 |" in card and "`nrefs:1|tok:13a`" in card
+    (run / "scores.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"scores\.json: damaged"):
+        packaged(run, tmp_path)
+
+
+def test_the_lock_has_a_hash_for_each_file(trained_run: Path, tmp_path: Path) -> None:
+    lock = json.loads((packaged(trained_run, tmp_path) / "data.lock.json").read_text(encoding="utf-8"))
+    train, validation = lock["corpora"]
+    assert (train["role"], validation["role"]) == ("train", "validation")
+    assert train["pairs"] > 0
+    for corpus in lock["corpora"]:
+        assert all(len(file["sha256"]) == 64 and "/" not in file["name"] for file in corpus["files"])
