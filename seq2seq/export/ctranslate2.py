@@ -19,7 +19,8 @@ folder = Path(__file__).resolve().parent
 source = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{source}.model"))
 target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{target}.model"))
 translator = ctranslate2.Translator(str(folder))
-lines = sys.stdin.buffer.read().decode("utf-8").removesuffix("\\n").split("\\n")
+*lines, rest = sys.stdin.buffer.read().decode("utf-8").split("\\n")
+lines += [rest] if rest else []
 pieces = [[*source.encode(line, out_type=str), "</s>"] if line.strip() else ["</s>"] for line in lines]
 results = translator.translate_batch(
     pieces, beam_size={beam_size}, patience={patience}, length_penalty={length_penalty}, max_batch_size=64,
