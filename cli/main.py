@@ -19,10 +19,12 @@ from seq2seq.errors import Interrupted, Seq2SeqError
 
 from .streams import complain, drop_stdout
 
-# Each is a click command of the same name in the module of that name.
+# Each is a click command of the same name in the module of that name, but for a name that is a word of Python's.
 _COMMANDS = (
-    "recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "package", "settings",
+    "recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "import", "package",
+    "settings",
 )  # fmt: skip
+_MODULES = {"import": "import_run"}
 
 
 class CommandLine(click.Group):
@@ -36,7 +38,8 @@ class CommandLine(click.Group):
         """Import a subcommand."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+        name = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
         return command
 
     def resolve_command(

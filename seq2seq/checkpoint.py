@@ -2,9 +2,11 @@
 
     RUN/config.toml                        every setting; alone says what the model is
     RUN/tokenizer/                         see `seq2seq.data.tokenizer`
+    RUN/base/model.safetensors             frozen weights, where only low-rank matrices are trained (LoRA)
     RUN/metrics.jsonl                      one line for each report and validation
     RUN/checkpoints/step_00001000/         or average_last_5/
-        model.safetensors                  the weights to translate with
+        model.safetensors                  the weights to translate with, or
+        adapter.safetensors                low-rank matrices that go with base/model.safetensors
         checkpoint.json                    step, validation scores, hash of the tokenizer
         training.safetensors               what resuming needs; in the latest checkpoint only
 
@@ -13,7 +15,9 @@ Checkpoint folders are renamed into place when they are complete, so there are n
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,12 +33,14 @@ from seq2seq.config import Config, Metric, TrainingConfig, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.files import atomic_directory, remove_directory, write_json
+from seq2seq.model.lora import lora_tensors, merged
 from seq2seq.model.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MODEL, _TRAINING, _INFO = "model.safetensors", "training.safetensors", "checkpoint.json"
+_ADAPTER = "adapter.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,9 @@ def save_checkpoint(
     weights: Mapping[str, Tensor],
     training: Mapping[str, Tensor] | None = None,
     name: str | None = None,
+    lora_scale: float = 0.0,
 ) -> Path:
-    """Write a checkpoint; return its folder.
+    """Write a checkpoint; return its folder. Of a model with low-rank matrices only these are written.
 
     Args:
         run: the run directory.
@@ -78,12 +85,17 @@ def save_checkpoint(
         weights: the model's tensors by name, tied ones once.
         training: tensors that resuming needs.
         name: of the folder; by default, `step_` and the step.
+        lora_scale: what low-rank matrices are multiplied with.
     """
     folder = run / "checkpoints" / (name or f"step_{info.step:08d}")
     with atomic_directory(folder) as partial:
-        save_file(_plain(weights), partial / _MODEL)
+        low_rank = lora_tensors(weights)
+        if low_rank:
+            _save(low_rank, partial / _ADAPTER, {"scale": repr(lora_scale), "base": weights_hash(weights)})
+        else:
+            _save(weights, partial / _MODEL)
         if training is not None:
-            save_file(_plain(training), partial / _TRAINING)
+            _save(training, partial / _TRAINING)
         write_json(partial / _INFO, asdict(info))
     return folder
 
@@ -158,7 +170,7 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run; expected a folder made by `seq2seq train` or `seq2seq recipe run`")
-    if (path / _MODEL).exists() or (path / _INFO).exists():
+    if any((path / name).exists() for name in (_MODEL, _ADAPTER, _INFO)):
         return path.resolve().parent.parent, path
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
@@ -168,8 +180,13 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
     return path, found
 
 
-def load_model(path: Path | str, device: str = "cpu") -> LoadedRun:
+def load_model(path: Path | str, device: str = "cpu", adapter: Path | str | None = None) -> LoadedRun:
     """Load a run's best checkpoint, or one checkpoint, for translation.
+
+    Args:
+        path: a run or checkpoint.
+        device: where to put the model.
+        adapter: low-rank matrices (an `adapter.safetensors`) to merge into its weights, from which they were trained.
 
     Raises:
         CheckpointError: if it is missing, damaged, or its weights do not fit its configuration.
@@ -181,6 +198,8 @@ def load_model(path: Path | str, device: str = "cpu") -> LoadedRun:
     check_tokenizer(tokenizer, checkpoint)
     model = Transformer(config.model)
     load_weights(model, checkpoint)
+    if adapter is not None:
+        assign_weights(model, _with_adapter(parameters_of(model), Path(adapter)), Path(adapter))
     return LoadedRun(model.to(device).eval(), config, tokenizer, checkpoint)
 
 
@@ -195,18 +214,83 @@ def check_tokenizer(tokenizer: Tokenizer, checkpoint: Path) -> None:
 
 
 def load_weights(model: Transformer, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into a model of the same architecture.
+    """Put a checkpoint's weights into a model of the same architecture; low-rank matrices are merged if it has none.
 
     Raises:
         CheckpointError: if a tensor is missing, left over, or of another shape: all are named.
     """
-    weights = read_tensors(checkpoint / _MODEL)
+    if lora_tensors(parameters_of(model)):
+        adapter, _ = _read_adapter(checkpoint / _ADAPTER)
+        assign_weights(model, {**read_base(checkpoint.parent.parent), **adapter}, checkpoint / _ADAPTER)
+    else:
+        assign_weights(model, read_weights(checkpoint), checkpoint / _MODEL)
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights by name, with low-rank matrices merged.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged.
+    """
+    if (checkpoint / _ADAPTER).exists():
+        return _with_adapter(read_base(checkpoint.parent.parent), checkpoint / _ADAPTER)
+    return read_tensors(checkpoint / _MODEL)
+
+
+def save_base(run: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the frozen weights of a run that trains low-rank matrices, so that it needs no other run."""
+    with atomic_directory(run / "base") as partial:
+        _save(weights, partial / _MODEL)
+
+
+def read_base(run: Path) -> dict[str, Tensor]:
+    """The frozen weights of a run that trains low-rank matrices.
+
+    Raises:
+        CheckpointError: if they are missing or damaged.
+    """
+    return read_tensors(run / "base" / _MODEL)
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 over the weights of a plain model, by which low-rank matrices know theirs."""
+    digest = hashlib.sha256()
+    low_rank = lora_tensors(weights)
+    for name in sorted(weights.keys() - low_rank.keys()):
+        digest.update(name.encode("utf-8"))
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _with_adapter(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Base weights with the low-rank matrices of a file merged into them."""
+    adapter, metadata = _read_adapter(path)
+    if weights_hash(base) != metadata.get("base"):
+        raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
+    try:
+        return merged({**base, **adapter}, float(metadata["scale"]))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+
+
+def _read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors = read_tensors(path)
+    with safe_open(path, "pt") as file:
+        return tensors, file.metadata() or {}
+
+
+def assign_weights(model: Transformer, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights from the file `path` into a model of the same architecture.
+
+    Raises:
+        CheckpointError: if a tensor is missing, left over, or of another shape: all are named.
+    """
     expected = parameters_of(model)
     wrong = [name for name in expected.keys() | weights.keys() if name not in expected or name not in weights]
     wrong += [name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape]
     if wrong:
         raise CheckpointError(
-            f"{checkpoint / _MODEL}: does not fit the run's config.toml (`model`): {', '.join(sorted(wrong)[:5])}"
+            f"{path}: does not fit the run's config.toml (`model`): {', '.join(sorted(wrong)[:5])}"
             f"{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}; the two are not of the same run"
         )
     with torch.no_grad():
@@ -264,7 +348,7 @@ def average(
     chosen = _choose(run, config.training, last, best)
     mean: dict[str, Tensor] = {}
     for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
-        for name, tensor in read_tensors(folder / _MODEL).items():
+        for name, tensor in read_weights(folder).items():
             mean[name] = mean.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double() / len(chosen)
     model = Transformer(config.model).eval()
     with torch.no_grad():
@@ -297,7 +381,16 @@ def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | Non
     return folders[-wanted:]
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata)
+    path.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
+
+
+def _umask() -> int:
+    """The process's mask for new files, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 

@@ -21,6 +21,7 @@ Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
 TiedEmbeddings = Literal["none", "inputs", "decoder", "all"]
 Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Part = Literal["embeddings", "encoder", "decoder"]
 Metric = Literal["bleu", "chrf", "loss"]
 
 
@@ -37,6 +38,11 @@ class CorpusConfig:
     revision: Annotated[str, "commit, tag or branch of the Hub data set; pin a commit to repeat a result"] = ""
     source_column: Annotated[str, "column of the source side (a 0-based number for .tsv); empty: found by name"] = ""
     target_column: Annotated[str, "column of the target side"] = ""
+    weight: Annotated[
+        float,
+        "how often a training pair is seen in an epoch: 0.5: a half of them, drawn anew; 2: twice. Old data mixed into "
+        "new keeps a fine-tuned model from forgetting",
+    ] = 1.0
     drop_empty: Annotated[bool, "drop (and count) pairs with an empty side instead of refusing the corpus"] = True
 
     def __post_init__(self) -> None:
@@ -47,6 +53,7 @@ class CorpusConfig:
         if len(kinds) != 1:
             got = f"{len(kinds)} ({', '.join(kinds)})" if kinds else "none"
             raise ConfigError(f"a corpus is named by `source` and `target`, by `path` or by `dataset`: got {got}")
+        _at_least("weight", self.weight, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +193,15 @@ class TrainingConfig:
     subword_sampling: Annotated[
         float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
     ] = 0.0
+    initialise_from: Annotated[
+        str, "run or checkpoint to fine-tune: training starts from its weights, with its model and its tokenizer"
+    ] = ""
+    freeze: Annotated[tuple[Part, ...], "parts that keep their weights; embeddings: with the output projection"] = ()
+    lora_rank: Annotated[
+        int, "train only low-rank matrices beside the frozen weights (LoRA, Hu et al. 2021); 0: all weights"
+    ] = 0
+    lora_alpha: Annotated[float, "low-rank matrices count lora_alpha / lora_rank"] = 16.0
+    lora_dropout: Annotated[float, "dropout before low-rank matrices"] = 0.0
     precision: Annotated[Precision, "of matrix products; bfloat16 and float16 by autocast where the device has it"] = (
         "float32"
     )
@@ -206,13 +222,18 @@ class TrainingConfig:
             _at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
-            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed",
+            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
+            "lora_alpha",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
-        for name in ("label_smoothing", "subword_sampling", "ema_decay"):
+        for name in ("label_smoothing", "subword_sampling", "ema_decay", "lora_dropout"):
             _within(f"training.{name}", getattr(self, name), 0, 0.99999)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
+        if self.lora_rank and not self.initialise_from:
+            raise ConfigError(f"`training.lora_rank` = {self.lora_rank}: needs a run in `training.initialise_from`")
+        if self.lora_rank and self.freeze:
+            raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,21 +344,52 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: the config file is not UTF-8; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    folder = path.resolve().parent
     try:
-        return resolve_paths(config_from_dict(values, overrides), path.resolve().parent)
+        return resolve_paths(config_from_dict(values, overrides, folder), folder)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """A config from nested plain values; a model preset fills in what the values leave open."""
+def config_from_dict(
+    values: Mapping[str, Any], overrides: Sequence[str] = (), folder: Path | None = None
+) -> Config:
+    """A config from nested plain values; a model preset, or a run to fine-tune, fills in what the values leave open.
+
+    Args:
+        values: by section and name.
+        overrides: `KEY=VALUE` to lay over them.
+        folder: from which the path of the run to fine-tune is meant.
+    """
     merged = with_overrides(Config, values, overrides)
+    merged = _with_base(merged, folder or Path())
     model = merged.get("model", {})
     preset = model.get("preset", "custom") if isinstance(model, dict) else "custom"
     if isinstance(model, dict) and isinstance(preset, str) and preset in PRESETS:
         # The sizes are spelled out from here on, so a saved config does not change when a preset does.
         merged["model"] = {**PRESETS[preset], **model, "preset": "custom"}
     return from_dict(Config, merged)
+
+
+def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values, with the model and the tokenizer settings of the run that is to be fine-tuned beneath them.
+
+    A run that is not there any more, as may be when a fine-tuned one is loaded, has left its settings in the values.
+    """
+    training = values.get("training")
+    path = training.get("initialise_from") if isinstance(training, dict) else None
+    if not isinstance(path, str) or not path:
+        return values
+    run = Path(_absolute(path, folder))
+    file = next((place / "config.toml" for place in (run, run.parent.parent) if (place / "config.toml").exists()), None)
+    if file is None:
+        return values
+    base = config_to_dict(load_config(file))
+    sections = {name: values.get(name, {}) for name in ("model", "tokenizer")}
+    preset = PRESETS.get(sections["model"].get("preset", "custom"), {}) if isinstance(sections["model"], dict) else {}
+    base["model"] |= preset
+    beneath = {name: {**base[name], **section} for name, section in sections.items() if isinstance(section, dict)}
+    return {**values, **beneath}
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -359,13 +411,7 @@ def save_config(config: Config, path: Path) -> None:
 
 def resolve_paths(config: Config, folder: Path) -> Config:
     """The config with every relative path made absolute, from `folder`."""
-    def absolute(text: str) -> str:
-        try:
-            return os.path.normpath(folder / Path(text).expanduser())
-        except RuntimeError:
-            raise ConfigError(f"path {text!r}: there is no such user; write the home directory out") from None
-
-    return _map_paths(config, absolute)
+    return _map_paths(config, lambda text: _absolute(text, folder))
 
 
 def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
@@ -382,7 +428,17 @@ def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
     tokenizer = config.tokenizer
     if tokenizer.path:
         tokenizer = replace(tokenizer, path=change(tokenizer.path))
-    return replace(config, data=data, tokenizer=tokenizer)
+    training = config.training
+    if training.initialise_from:
+        training = replace(training, initialise_from=change(training.initialise_from))
+    return replace(config, data=data, tokenizer=tokenizer, training=training)
+
+
+def _absolute(text: str, folder: Path) -> str:
+    try:
+        return os.path.normpath(folder / Path(text).expanduser())
+    except RuntimeError:
+        raise ConfigError(f"path {text!r}: there is no such user; write the home directory out") from None
 
 
 def _relative(text: str, folder: Path) -> str:

@@ -34,7 +34,7 @@ def random_model(seed: int = 1, **settings: object) -> Transformer:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         last = model.decoder_norm if config.norm == "pre" else model.decoder[-1].feed_forward_residual.norm
         # Tried out: less, and translations do not end; more, and they are empty.
-        bonus = 1.5 if config.norm == "pre" else 2.0 if config.output_bias or "glu" in config.activation else 3.0
+        bonus = 1.5 if config.norm == "pre" or config.output_bias or "glu" in config.activation else 2.0
         # All decoder states have a part along one direction, and special tokens lie against it.
         direction = nn.functional.normalize(torch.randn(config.d_model), dim=0)
         last.bias.add_(4 * direction)

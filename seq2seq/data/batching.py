@@ -86,15 +86,18 @@ class Examples:
         return np.maximum(self.source.lengths, self.target.lengths)
 
 
-def plan_batches(examples: Examples, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
+def plan_batches(
+    examples: Examples, batch_tokens: int, seed: int, epoch: int, chosen: Ints | None = None
+) -> list[Ints]:
     """Divide the examples of an epoch into batches of similar length, in shuffled order.
 
-    Each example occurs once. Sentences times the longest side is at most `batch_tokens`, but for a batch of a single
-    pair that is longer by itself. The plan depends on the lengths, the budget, the seed and the epoch, and on nothing
-    else, so a run that is resumed, or spread over more processes, sees the same batches.
+    Each example occurs once, or as often as it is in `chosen`. Sentences times the longest side is at most
+    `batch_tokens`, but for a batch of a single pair that is longer by itself. The plan depends on the lengths, the
+    budget, the seed, the epoch and the choice, and on nothing else, so a run that is resumed, or spread over more
+    processes, sees the same batches.
     """
     generator = np.random.default_rng((seed, epoch))
-    order = generator.permutation(len(examples))
+    order = generator.permutation(len(examples)) if chosen is None else generator.permutation(chosen)
     target, longest = examples.target.lengths, examples.lengths
     # Sorting by target, then source, leaves little padding on either side; ties stay shuffled (lexsort is stable).
     order = order[np.lexsort((examples.source.lengths[order], target[order]))]

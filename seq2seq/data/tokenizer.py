@@ -1,5 +1,7 @@
 """Subword tokenizers: SentencePiece models (Kudo and Richardson 2018), trained here; raw text in, raw text out.
 
+Those of published Marian models are in `seq2seq.data.marian_tokenizer`; `Tokenizer.load` reads both kinds.
+
 Training is deterministic: the sample of lines is a function of the seed, and the number of threads, on which sums of
 floats depend, is fixed. So is subword sampling, which is not SentencePiece's: see `seq2seq.data.segmentation`.
 """
@@ -27,6 +29,7 @@ _LONGEST_LINE = 10_000  # characters of a line that the tokenizer is trained on;
 _THREADS = 8  # of the trainer; the model depends on the number, so it is not that of the machine
 _INFO = "tokenizer.toml"
 _SIDES = (("joint",), ("source", "target"))
+MARIAN_FILES = ("source.spm", "target.spm", "vocab.json", "target_vocab.json")  # the last one if sides have their own
 
 
 class Tokenizer:
@@ -40,6 +43,8 @@ class Tokenizer:
         pad_id, unk_id, bos_id, eos_id: special ids, the same on both sides.
         start_id: what the decoder's input begins with.
         never_output: ids that no translation holds; search leaves them out.
+        files: by name, the bytes of the files that it consists of.
+        model_files: of these, the SentencePiece models that cut source and target text into pieces.
     """
 
     def __init__(
@@ -57,7 +62,8 @@ class Tokenizer:
             TokenizerError: if a model is damaged, or the special ids of the two differ.
         """
         assert tuple(models) in _SIDES, f"models must be one of {_SIDES}"
-        self._models = dict(models)
+        self.files = {f"{name}.model": model for name, model in models.items()}
+        self.model_files = (next(iter(self.files)), next(reversed(self.files)))
         self.algorithm = algorithm
         self.normalization = normalization
         self.user_symbols = tuple(user_symbols)
@@ -67,7 +73,7 @@ class Tokenizer:
         self.source, self.target = vocabularies[0], vocabularies[-1]
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = self.source.special_ids
         self.start_id = self.bos_id
-        self.never_output = (self.pad_id, self.unk_id, self.bos_id)
+        self.never_output: tuple[int, ...] = (self.pad_id, self.unk_id, self.bos_id)
         if self.source.special_ids != self.target.special_ids:
             raise TokenizerError("source.model and target.model have different special ids; train them together")
 
@@ -106,7 +112,7 @@ class Tokenizer:
         return self.target.tokens(ids)
 
     def save(self, folder: Path | str) -> None:
-        """Write the models and tokenizer.toml into a folder, whole or not at all; a tokenizer there is replaced.
+        """Write its files and tokenizer.toml into a folder, whole or not at all; a tokenizer there is replaced.
 
         Raises:
             TokenizerError: if the folder cannot be written, or holds anything but a tokenizer.
@@ -115,24 +121,27 @@ class Tokenizer:
 
         folder = Path(folder)
         check_output(folder)
+        try:
+            with atomic_directory(folder) as partial:
+                for name, content in self.files.items():
+                    (partial / name).write_bytes(content)
+                with atomic_write(partial / _INFO) as file:
+                    file.write(tomli_w.dumps(self._info()))
+        except OSError as error:
+            raise TokenizerError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
+
+    def _info(self) -> dict[str, Any]:
+        """What tokenizer.toml says."""
         sizes = (self.source.size, self.target.size)
-        info = {
+        return {
             "algorithm": self.algorithm,
             "normalization": self.normalization,
             "user_symbols": self.user_symbols,
             "models": {
-                name: {"vocab_size": size, "sha256": hashlib.sha256(model).hexdigest()}
-                for (name, model), size in zip(self._models.items(), sizes, strict=False)
+                name.removesuffix(".model"): {"vocab_size": size, "sha256": hashlib.sha256(model).hexdigest()}
+                for (name, model), size in zip(self.files.items(), sizes, strict=False)
             },
         }
-        try:
-            with atomic_directory(folder) as partial:
-                for name, model in self._models.items():
-                    (partial / f"{name}.model").write_bytes(model)
-                with atomic_write(partial / _INFO) as file:
-                    file.write(tomli_w.dumps(info))
-        except OSError as error:
-            raise TokenizerError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
 
     @classmethod
     def load(cls, folder: Path | str) -> Tokenizer:
@@ -143,6 +152,10 @@ class Tokenizer:
         """
         folder = Path(folder)
         info = _read_info(folder)
+        if info.get("kind") == "marian":
+            from seq2seq.data.marian_tokenizer import read_marian
+
+            return read_marian(folder, info)
         try:
             checksums = {name: entry["sha256"] for name, entry in info["models"].items()}
             settings = {name: str(info[name]) for name in ("algorithm", "normalization")}
@@ -150,7 +163,7 @@ class Tokenizer:
             names = next(names for names in _SIDES if set(names) == set(checksums))
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise TokenizerError(f"{folder / _INFO}: damaged: lacks a setting; train the tokenizer again") from None
-        models = {name: _read_model(folder / f"{name}.model", checksums[name]) for name in names}
+        models = {name: read_checked(folder / f"{name}.model", checksums[name]) for name in names}
         try:
             return cls(models, **settings, user_symbols=symbols)
         except TokenizerError as error:
@@ -192,7 +205,7 @@ def check_output(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise TokenizerError(f"{folder}: is a file; name a folder for the tokenizer")
     if folder.is_dir():
-        ours = {_INFO, *(f"{name}.model" for name in chain(*_SIDES))}
+        ours = {_INFO, *(f"{name}.model" for name in chain(*_SIDES)), *MARIAN_FILES}
         others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
         if others:
             raise TokenizerError(f"{folder}: holds other files ({others[0]}); name a new folder for the tokenizer")
@@ -287,17 +300,22 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise TokenizerError(f"{folder}: cannot read the tokenizer: {error.strerror}") from None
 
 
-def _read_model(path: Path, checksum: str) -> bytes:
+def read_checked(path: Path, checksum: str) -> bytes:
+    """The bytes of a tokenizer's file.
+
+    Raises:
+        TokenizerError: if it is missing, or has not this SHA-256.
+    """
     try:
-        model = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
-        raise TokenizerError(f"{path}: the model of this tokenizer is missing; train the tokenizer again") from None
+        raise TokenizerError(f"{path}: missing; restore the file or train the tokenizer again") from None
     except OSError as error:
         raise TokenizerError(f"{path}: cannot read the tokenizer: {error.strerror}") from None
-    found = hashlib.sha256(model).hexdigest()
+    found = hashlib.sha256(content).hexdigest()
     if found != checksum:
         raise TokenizerError(
             f"{path}: damaged or replaced: SHA-256 is {found[:12]}..., {_INFO} has {str(checksum)[:12]}...; "
             "restore the file or train the tokenizer again"
         )
-    return model
+    return content

@@ -32,15 +32,8 @@ class Vocabulary:
         Raises:
             TokenizerError: if the bytes are not a SentencePiece model with all four special pieces.
         """
-        import sentencepiece
-
-        try:
-            self._processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-            self.size: int = processor.get_piece_size()
-        except RuntimeError:
-            raise TokenizerError("not a SentencePiece model, or a damaged one; train the tokenizer again") from None
-        if self.size == 0:  # SentencePiece takes no bytes for a model without pieces
-            raise TokenizerError("an empty SentencePiece model; train the tokenizer again")
+        self._processor = processor = load_processor(model)
+        self.size: int = processor.get_piece_size()
         self.special_ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if min(self.special_ids) < 0:
             raise TokenizerError("a SentencePiece model without <pad>, <unk>, <s> or </s>; train it with seq2seq")
@@ -58,13 +51,16 @@ class Vocabulary:
                 merge is left out, usually 0.1 (Provilkov et al. 2020).
             seed: of the sampling, from 0; the ids are a function of the texts, `sampling` and `seed`.
         """
-        encoded = self._encode(texts, add_eos=True, return_ids=True)
+        encoded = self._ids(texts)
         if sampling == 0.0:
             return encoded
         if sampling not in self._segmenters:
             self._segmenters[sampling] = self._segmenter(sampling)
         segmenter, generator = self._segmenters[sampling], random.Random(seed)
         return [self._resample(ids, segmenter, generator) for ids in encoded]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._encode(texts, out_type=int, add_eos=True)
 
     def _segmenter(self, sampling: float) -> Segmenter:
         pieces = {text: Piece(i, self._processor.get_score(i)) for i, text in enumerate(self._word_pieces) if text}
@@ -97,12 +93,11 @@ class Vocabulary:
 
     def pieces(self, texts: Sequence[str]) -> list[list[str]]:
         """The pieces of each text, without end of sentence; no piece contains a space."""
-        return self._encode(texts, return_ids=False)
+        return self._encode(texts, out_type=str)
 
-    def _encode(self, texts: Sequence[str], *, return_ids: bool, **options: Any) -> list[Any]:
+    def _encode(self, texts: Sequence[str], **options: Any) -> list[Any]:
         try:
-            kind = int if return_ids else str
-            encoded: list[Any] = self._processor.encode(list(texts), out_type=kind, num_threads=1, **options)
+            encoded: list[Any] = self._processor.encode(list(texts), num_threads=1, **options)
             return encoded
         except (TypeError, UnicodeEncodeError):  # SentencePiece does not say which text
             for text in texts:
@@ -121,11 +116,11 @@ class Vocabulary:
         """
         pad, _, bos, eos = self.special_ids
         kept = [token for token in self._checked(ids) if token not in (pad, bos, eos)]
-        return _one_line(self._processor.decode(kept))
+        return one_line(self._processor.decode(kept))
 
     def join(self, pieces: Sequence[str]) -> str:
         """The text of pieces as `pieces` gives them; what is not a piece of the vocabulary stands for itself."""
-        return _one_line(self._processor.decode(list(pieces), out_type=str))
+        return one_line(self._processor.decode(list(pieces), out_type=str))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The piece of every id, special ones included.
@@ -142,5 +137,24 @@ class Vocabulary:
         return list(ids)
 
 
-def _one_line(text: str) -> str:
+def load_processor(model: bytes) -> Any:
+    """SentencePiece's processor of a serialised model.
+
+    Raises:
+        TokenizerError: if the bytes are not a SentencePiece model.
+    """
+    import sentencepiece
+
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        size = processor.get_piece_size()
+    except RuntimeError:
+        raise TokenizerError("not a SentencePiece model, or a damaged one; train the tokenizer again") from None
+    if size == 0:  # SentencePiece takes no bytes for a model without pieces
+        raise TokenizerError("an empty SentencePiece model; train the tokenizer again")
+    return processor
+
+
+def one_line(text: str) -> str:
+    """The text with a space for each line end, which bytes may spell."""
     return text.replace("\r\n", " ").replace("\n", " ")

@@ -5,10 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from seq2seq.checkpoint import LoadedRun
+from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.decoding.ctranslate2 import convert
 from seq2seq.files import atomic_write
 
+# What differs between tokenizers: `cut` gives the pieces of a line, `join` the text of pieces.
+_OWN_PIECES = """\
+def cut(line):
+    return source.encode(line, out_type=str)
+
+
+def join(pieces):
+    return target.decode(pieces).replace("\\n", " ")
+"""
+_MARIAN_PIECES = """\
+def cut(line):
+    code = re.match(r"(>>\\S*?<<)?", line)[0]  # of a language, such as >>fra<<
+    return [code] * bool(code) + source.encode(line[len(code):], out_type=str)
+
+
+def join(pieces):
+    return target.decode(pieces).replace("▁", " ").strip().replace("\\n", " ")
+"""
 _SCRIPT = '''"""Translate lines: pip install ctranslate2 sentencepiece; python translate.py < input > output"""
+import re
 import sys
 from pathlib import Path
 
@@ -16,19 +36,24 @@ import ctranslate2
 import sentencepiece
 
 folder = Path(__file__).resolve().parent
-source = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{source}.model"))
-target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{target}.model"))
+source = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{source}"))
+target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{target}"))
 translator = ctranslate2.Translator(str(folder))
+
+
+{pieces}
+
+
 *lines, rest = sys.stdin.buffer.read().decode("utf-8").split("\\n")
 lines += [rest] if rest else []
-pieces = [[*source.encode(line, out_type=str), "</s>"] if line.strip() else ["</s>"] for line in lines]
 results = translator.translate_batch(
-    pieces, beam_size={beam_size}, patience={patience}, length_penalty={length_penalty}, max_batch_size=64,
-    max_input_length={max_length}, max_decoding_length={max_length} - 1,
+    [[*cut(line), "</s>"] for line in lines], beam_size={beam_size}, patience={patience},
+    length_penalty={length_penalty}, max_batch_size=64, max_input_length={max_length},
+    max_decoding_length={max_length} - 1,
 )
 for line, result in zip(lines, results):
-    text = target.decode(result.hypotheses[0]) if line.strip() else ""
-    sys.stdout.buffer.write(text.replace("\\n", " ").encode("utf-8") + b"\\n")
+    text = join(result.hypotheses[0]) if line.strip() else ""
+    sys.stdout.buffer.write(text.encode("utf-8") + b"\\n")
 '''
 
 
@@ -45,7 +70,8 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
     """
     convert(loaded.model, loaded.tokenizer, folder, quantization)
     loaded.tokenizer.save(folder / "tokenizer")
-    source, target = ("joint", "joint") if loaded.tokenizer.joint else ("source", "target")
+    source, target = loaded.tokenizer.model_files
+    pieces = (_MARIAN_PIECES if isinstance(loaded.tokenizer, MarianTokenizer) else _OWN_PIECES).rstrip()
     decoding = loaded.config.decoding
     settings = {
         "beam_size": decoding.beam_size,
@@ -54,4 +80,4 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         "max_length": loaded.config.model.max_length,
     }
     with atomic_write(folder / "translate.py") as file:
-        file.write(_SCRIPT.format(source=source, target=target, **settings))
+        file.write(_SCRIPT.format(source=source, target=target, pieces=pieces, **settings))

@@ -101,4 +101,5 @@ def without_data(config: Config) -> Config:
         target_language=config.data.target_language,
         max_length=config.data.max_length,
     )
-    return replace(config, data=languages, tokenizer=replace(config.tokenizer, path=""))
+    tokenizer, training = replace(config.tokenizer, path=""), replace(config.training, initialise_from="", lora_rank=0)
+    return replace(config, data=languages, tokenizer=tokenizer, training=training)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from seq2seq.config import Config
 from seq2seq.data.batching import Batch, Examples, Ints, TokenSequences, make_batch, plan_batches
 from seq2seq.data.corpus import SentencePair, read_corpus
@@ -57,7 +59,11 @@ class Feed:
         self._tokenizer = tokenizer
         self._group = group
         self.counts: Counter[str] = Counter()
-        pairs = list(read_pairs(config, self.counts))
+        pairs: list[SentencePair] = []
+        corpora: list[int] = []  # of each pair
+        for number, corpus in enumerate(config.data.train):
+            pairs += read_corpus(corpus, (config.data.source_language, config.data.target_language), self.counts)
+            corpora += [number] * (len(pairs) - len(corpora))
         self._plain = tokenize(pairs, tokenizer)
         fits = self._plain.lengths <= config.data.max_length
         self.counts["too_long"] = int((~fits).sum())
@@ -68,6 +74,8 @@ class Feed:
         if not pairs:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
+        self._weights = [corpus.weight for corpus in config.data.train]
+        self._corpora = np.array(corpora)[fits] if set(self._weights) != {1.0} else None
         self._pairs = pairs if self._training.subword_sampling else []  # text is only kept where it is needed again
         self._epoch = -1
         self._examples = self._plain
@@ -106,8 +114,22 @@ class Feed:
         seed = self._training.seed
         if self._training.subword_sampling:
             self._examples = self._sample(seed + 1_000_003 * epoch)
-        self._plan = plan_batches(self._examples, self._training.batch_tokens, seed, epoch)
+        self._plan = plan_batches(self._examples, self._training.batch_tokens, seed, epoch, self._choose(epoch))
+        if not self._plan:
+            raise DataError("`data.train`: no pair is drawn in an epoch; raise the `weight` of a corpus")
         self._epoch = epoch
+
+    def _choose(self, epoch: int) -> Ints | None:
+        """The examples of an epoch, each corpus by its weight; None where each example comes once."""
+        if self._corpora is None:
+            return None
+        chosen = []
+        for number, weight in enumerate(self._weights):
+            own = np.flatnonzero(self._corpora == number)
+            whole, part = int(weight), weight - int(weight)
+            generator = np.random.default_rng((self._training.seed, epoch, number))
+            chosen += [own] * whole + [generator.permutation(own)[: round(part * len(own))]]
+        return np.concatenate(chosen)
 
     def _sample(self, seed: int) -> Examples:
         """One random segmentation of every pair; the plain one where the random one is longer than the model takes."""

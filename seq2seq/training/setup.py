@@ -14,6 +14,9 @@ from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import ConfigError, DataError, TrainingError
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
+from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
+
+_FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
 
 def set_up_run(
@@ -47,11 +50,17 @@ def set_up_run(
     if resume:
         say(f"{run}: nothing to resume there; starting anew")
     _check_corpora(config)
+    given = tokenizer is not None or bool(config.tokenizer.path or config.training.initialise_from)
+    if config.training.initialise_from:
+        config, tokenizer = base_of(config, tokenizer)
     tokenizer = _make_tokenizer(config, tokenizer, say)
     config = _with_vocabulary(config, tokenizer)
+    if given:
+        warn_of_unknown(_side(config, 0), _side(config, 1), tokenizer, say)
     if there:
         clear_run(run)  # only now that nothing can be wrong any more
     tokenizer.save(run / "tokenizer")
+    copy_base(config, run)
     save_config(config, run / "config.toml")
     return config, tokenizer
 
@@ -102,7 +111,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     config = _with_vocabulary(config, tokenizer)
     before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-    fixed = sorted(name for name in changed if name.startswith(("model.", "tokenizer.")) and name != "tokenizer.path")
+    fixed = sorted(name for name in changed if name.startswith(_FIXED) and name != "tokenizer.path")
     if fixed:
         name = fixed[0]
         raise TrainingError(
@@ -116,7 +125,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
 
 def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
-    for name in ("checkpoints", "tokenizer", "tensorboard"):
+    for name in ("checkpoints", "tokenizer", "tensorboard", "base"):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("config.toml", "metrics.jsonl"):
         (run / name).unlink(missing_ok=True)

@@ -51,22 +51,24 @@ class Learner:
     def __init__(self, model: Transformer, config: TrainingConfig, device: torch.device) -> None:
         self.model = model
         self.parameters = parameters_of(model)
+        self.trained = {name: p for name, p in self.parameters.items() if p.requires_grad}
+        self.lora_scale = config.lora_alpha / config.lora_rank if config.lora_rank else 0.0
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.ema_decay = config.ema_decay
-        self.ema = {name: p.detach().clone() for name, p in self.parameters.items()} if config.ema_decay else {}
+        self.ema = {name: p.detach().clone() for name, p in self.trained.items()} if config.ema_decay else {}
 
     def update(self, learning_rate: float, clip_norm: float) -> Tensor:
         """Apply the gradients and clear them; return their norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), clip_norm or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), clip_norm or float("inf"))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
-            averages, weights = list(self.ema.values()), [p.detach() for p in self.parameters.values()]
+            averages, weights = list(self.ema.values()), [p.detach() for p in self.trained.values()]
             torch._foreach_lerp_(averages, weights, 1 - self.ema_decay)
         return norm
 
@@ -76,7 +78,7 @@ class Learner:
         if not self.ema:
             yield
             return
-        raw = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        raw = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
         self._assign(self.ema)
         try:
             yield
@@ -105,7 +107,8 @@ class Learner:
             validations_since_best=state.validations_since_best,
             interrupted=interrupted,
         )
-        return save_checkpoint(run, info, self.ema or self.parameters, self._training_tensors())
+        weights = {**self.parameters, **self.ema}
+        return save_checkpoint(run, info, weights, self._training_tensors(), lora_scale=self.lora_scale)
 
     def load(self, checkpoint: Path) -> tuple[TrainState, float]:
         """Take up a checkpoint; return the counters, and the seconds trained so far.
@@ -119,8 +122,8 @@ class Learner:
             self._take(tensors, checkpoint)
         except KeyError as error:
             raise CheckpointError(
-                f"{checkpoint}: holds no {error} to resume from; "
-                "were training.ema_decay or training.precision changed? Restore them, or start anew with --overwrite"
+                f"{checkpoint}: holds no {error} to resume from; were training.ema_decay, training.freeze or "
+                "training.precision changed? Restore them, or start anew with --overwrite"
             ) from None
         state = TrainState(
             step=info.step,
@@ -133,7 +136,7 @@ class Learner:
 
     def _training_tensors(self) -> dict[str, Tensor]:
         tensors = {"optimizer_steps": torch.zeros(1)}
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.trained.items():
             moments = self.optimizer.state.get(parameter, {})  # none before the first update that was not skipped
             for moment in _MOMENTS:
                 tensors[f"{moment}.{name}"] = moments.get(moment, torch.zeros_like(parameter))
@@ -152,8 +155,8 @@ class Learner:
         if self.ema or averaged:  # the checkpoint's own weights are the average
             for name, average in self.ema.items():
                 average.copy_(self.parameters[name].detach())
-            self._assign({name: tensors[f"weights.{name}"] for name in self.parameters})
-        for name, parameter in self.parameters.items():
+            self._assign({name: tensors[f"weights.{name}"] for name in self.trained})
+        for name, parameter in self.trained.items():
             device = parameter.device
             moments = {moment: tensors[f"{moment}.{name}"].to(device) for moment in _MOMENTS}
             steps = tensors["optimizer_steps"].reshape(()).to(device).clone()
@@ -164,18 +167,19 @@ class Learner:
 
     def _assign(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
+            for name, parameter in self.trained.items():
                 parameter.copy_(weights[name])
 
 
 def make_optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); only matrices decay, not biases and norms."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     first, second = config.adam_betas
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(first, second), eps=config.adam_epsilon, fused=True
     )

@@ -28,6 +28,7 @@ from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes, device_of_process, processes
 from seq2seq.training.feed import Feed, StepBatches
+from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.loss import TranslationLoss
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
@@ -78,7 +79,9 @@ def train(
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
             assert tokenizer is not None
             torch.manual_seed(config.training.seed)  # of the initial weights
-            model = (model or Transformer(config.model)).to(chosen)
+            model = model or Transformer(config.model)
+            start_from_base(model, config, run, resumed=latest(run) is not None)
+            model = model.to(chosen)
             trainer = _Trainer(config, run, model, tokenizer, chosen, group)
             if group.is_first:
                 save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
@@ -131,9 +134,14 @@ class _Trainer:
         self.journal = Journal(run, self.state.step) if group.is_first else _NoJournal()
         self.stop_requested = False
         counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in self.feed.counts.items() if count)
-        size = sum(parameter.numel() for parameter in self.learner.parameters.values())
+        size, trained = (
+            sum(parameter.numel() for parameter in parameters.values())
+            for parameters in (self.learner.parameters, self.learner.trained)
+        )
+        part = f", {trained:,} of them trained ({trained / size:.1%})" if trained < size else ""
         self.tell(
-            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters, on {device}, processes: {group.size}"
+            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters{part}, on {device}, processes: "
+            f"{group.size}"
         )
 
     def loop(self) -> None:

@@ -120,7 +120,7 @@ class TestSampling:
         if tokenizer.algorithm == "bpe":
             pytest.skip("SentencePiece leaves a merge out once and for all, not anew at each step as the paper does")
         texts = source_lines[:1] * 2000
-        processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer._models["joint"])
+        processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.files["joint.model"])
         reference = processor.encode(texts, enable_sampling=True, nbest_size=-1, alpha=0.3, add_eos=True)
         ours = tokenizer.source.encode(texts, 0.3, seed=1)
         drawn, expected = (Counter(token for line in ids for token in line) for ids in (ours, reference))
@@ -142,7 +142,8 @@ class TestSampling:
     def test_any_thread_at_the_same_time(self, tokenizer: Tokenizer, source_lines: list[str]) -> None:
         lines = source_lines[:20]
         expected = {seed: tokenizer.source.encode(lines, 0.1 + 0.1 * seed, seed) for seed in range(4)}
-        fresh = Tokenizer(tokenizer._models, algorithm=tokenizer.algorithm, normalization="identity")
+        models = {"joint": tokenizer.files["joint.model"]}
+        fresh = Tokenizer(models, algorithm=tokenizer.algorithm, normalization="identity")
         wrong: list[int] = []
 
         def work(seed: int) -> None:

@@ -1,0 +1,126 @@
+"""Training that starts from a run: its weights and tokenizer, frozen parts, low-rank matrices (LoRA)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from seq2seq.checkpoint import assign_weights, load_model, parameters_of, read_base, resolve, save_base
+from seq2seq.config import Config, ModelConfig, Part, load_config
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.vocabulary import Vocabulary
+from seq2seq.errors import TrainingError
+from seq2seq.model.lora import add_lora
+from seq2seq.model.transformer import Transformer
+from seq2seq.settings import to_dict
+
+_MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_EXAMPLES = 8  # of unknown characters in a message
+
+
+def base_of(config: Config, given: Tokenizer | None) -> tuple[Config, Tokenizer]:
+    """The config with the tokenizer settings of the run that is to be fine-tuned, and that run's tokenizer.
+
+    Raises:
+        CheckpointError, TokenizerError: if there is no such run, or it is damaged.
+        TrainingError: if another model or tokenizer is asked for.
+    """
+    run, _ = resolve(config.training.initialise_from)
+    base = load_config(run / "config.toml")
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    path = config.tokenizer.path
+    for other in (given, Tokenizer.load(path) if path and path != base.tokenizer.path else None):
+        if other is not None and other.hash != tokenizer.hash:
+            raise TrainingError(
+                f"`training.initialise_from` = {run}: its tokenizer is not the one that was given "
+                f"({other.hash[:12]}, not {tokenizer.hash[:12]}); leave the tokenizer out, its vocabulary stays"
+            )
+    _check_architecture(config.model, base.model, run)
+    return replace(config, tokenizer=replace(base.tokenizer, path="")), tokenizer
+
+
+def _check_architecture(model: ModelConfig, base: ModelConfig, run: Path) -> None:
+    wanted, there = to_dict(model), to_dict(base)
+    vocabulary = ("source_vocab_size", "target_vocab_size")  # 0 before the tokenizer is known
+    for name, value in there.items():
+        if name not in _MAY_DIFFER and wanted[name] != value and not (name in vocabulary and not wanted[name]):
+            raise TrainingError(
+                f"`model.{name}` = {wanted[name]!r}: {run}, which `training.initialise_from` names, has {value!r}; "
+                "leave it out to take that run's"
+            )
+
+
+def copy_base(config: Config, run: Path) -> None:
+    """Write the weights that low-rank matrices are trained beside into the run."""
+    if config.training.lora_rank:
+        save_base(run, parameters_of(load_model(config.training.initialise_from).model))
+
+
+def start_from_base(model: Transformer, config: Config, run: Path, resumed: bool) -> None:
+    """Give a new model the weights that it starts from, and say what of it is to be trained."""
+    training = config.training
+    if training.lora_rank:
+        assign_weights(model, read_base(run), run / "base")
+        add_lora(model, training.lora_rank, training.lora_alpha, training.lora_dropout)
+    elif training.initialise_from and not resumed:  # a checkpoint of this run has all weights
+        base = load_model(training.initialise_from)
+        assign_weights(model, parameters_of(base.model), base.checkpoint)
+    freeze(model, training.freeze)
+
+
+def freeze(model: Transformer, parts: Iterable[Part]) -> None:
+    """Let parts of a model keep their weights.
+
+    Raises:
+        TrainingError: if nothing is left to train.
+    """
+    modules: dict[Part, tuple[nn.Module, ...]] = {
+        "embeddings": (model.source_embedding, model.target_embedding, model.output),
+        "encoder": (model.encoder, model.encoder_norm),
+        "decoder": (model.decoder, model.decoder_norm),
+    }
+    for part in parts:
+        for module in modules[part]:
+            module.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TrainingError(f"`training.freeze` = {list(parts)}: leaves nothing to train; take a part out")
+
+
+def describe_unknown(vocabulary: Vocabulary, texts: Iterable[str], side: str) -> str:
+    """One line about the characters of texts that a vocabulary does not know, with numbers; empty if it knows all."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    unknown = {character: count for character, count in counts.items() if not _knows(vocabulary, character)}
+    if not unknown:
+        return ""
+    total, found = sum(counts.values()), sum(unknown.values())
+    most = sorted(unknown.items(), key=lambda item: -item[1])[:_EXAMPLES]
+    examples = ", ".join(f"{character!r} {count:,}" for character, count in most)
+    more = ", ..." if len(unknown) > _EXAMPLES else ""
+    pieces = vocabulary.tokens(range(vocabulary.size))
+    fate = "spelt in bytes" if any(map(_BYTE.fullmatch, pieces)) else "read as unknown"
+    return (
+        f"warning: {found:,} of {total:,} {side} characters ({found / total:.2%}), {len(unknown):,} different ones, "
+        f"are not in the vocabulary and are {fate}: {examples}{more}"
+    )
+
+
+def _knows(vocabulary: Vocabulary, character: str) -> bool:
+    tokens = vocabulary.encode([character])[0]
+    return vocabulary.special_ids[1] not in tokens and not any(map(_BYTE.fullmatch, vocabulary.tokens(tokens)))
+
+
+def warn_of_unknown(
+    sources: Iterable[str], targets: Iterable[str], tokenizer: Tokenizer, say: Callable[[str], None]
+) -> None:
+    """Say how much of a corpus a tokenizer that was not trained on it does not know."""
+    for side, vocabulary, texts in (("source", tokenizer.source, sources), ("target", tokenizer.target, targets)):
+        if line := describe_unknown(vocabulary, texts, side):
+            say(line)
