@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seq2seq.config import TrainingConfig
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.transformer import Transformer
 
@@ -24,15 +26,12 @@ class LoraLinear(nn.Linear):
     lora_down: nn.Parameter  # A, (r, in), drawn at random
     lora_up: nn.Parameter  # B, (out, r), zero at first: the model begins as it was
 
-    def __init__(self, layer: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
+    def __init__(self, layer: nn.Linear, pair: LowRank, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
-        self.lora_down = nn.Parameter(torch.empty(rank, layer.in_features))
-        self.lora_up = nn.Parameter(torch.zeros(layer.out_features, rank))
-        nn.init.kaiming_uniform_(self.lora_down, a=math.sqrt(5))
+        self.lora_down, self.lora_up, self.lora_scale = pair
         self.lora_dropout = Dropout(dropout)
-        self.lora_scale = alpha / rank
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in)` to `(..., out)`."""
@@ -40,14 +39,67 @@ class LoraLinear(nn.Linear):
         return super().forward(x) + F.linear(low, self.lora_up) * self.lora_scale
 
 
-def add_lora(model: Transformer, rank: int, alpha: float, dropout: float) -> None:
-    """Put low-rank matrices beside all linear layers of the encoder and the decoder, and freeze all else."""
+class LoraEmbedding(nn.Embedding):
+    """Rows of E + alpha / r * B A; tied embeddings share both."""
+
+    lora_down: nn.Parameter  # A, (r, D)
+    lora_up: nn.Parameter  # B, (V, r)
+
+    def __init__(self, embedding: nn.Embedding, pair: LowRank) -> None:
+        nn.Module.__init__(self)
+        self.num_embeddings, self.embedding_dim = embedding.num_embeddings, embedding.embedding_dim
+        self.weight = embedding.weight
+        self.lora_down, self.lora_up, self.lora_scale = pair
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map token ids of any shape to vectors `(..., D)`."""
+        low = F.embedding(tokens, self.lora_up)
+        return F.embedding(tokens, self.weight) + F.linear(low, self.lora_down.t()) * self.lora_scale
+
+
+class LowRank(NamedTuple):
+    """Two low-rank matrices and what their product is multiplied with."""
+
+    down: nn.Parameter
+    up: nn.Parameter
+    scale: float
+
+    @classmethod
+    def beside(cls, weight: Tensor, rank: int, alpha: float) -> LowRank:
+        """Fresh ones for a weight `(out, in)`."""
+        out, inner = weight.shape
+        down = nn.Parameter(torch.empty(rank, inner, device=weight.device))
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+        return cls(down, nn.Parameter(torch.zeros(out, rank, device=weight.device)), alpha / rank)
+
+
+def add_lora(model: Transformer, config: TrainingConfig) -> None:
+    """Put low-rank matrices beside the linear layers of encoder and decoder, and the embeddings; freeze all else."""
     model.requires_grad_(False)
     for stack in (model.encoder, model.decoder):
         for module in list(stack.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear):
-                    setattr(module, name, LoraLinear(child, rank, alpha, dropout))
+                    pair = LowRank.beside(child.weight, config.lora_rank, config.lora_alpha)
+                    setattr(module, name, LoraLinear(child, pair, config.lora_dropout))
+    if not config.lora_embedding_rank:
+        return
+    pairs: dict[Tensor, LowRank] = {}
+    # Scaled alike, whatever the rank: lora_alpha / lora_rank.
+    alpha = config.lora_alpha / config.lora_rank * config.lora_embedding_rank
+    for weight in (model.source_embedding.weight, model.target_embedding.weight, model.output.weight):
+        if weight not in pairs:
+            pairs[weight] = LowRank.beside(weight, config.lora_embedding_rank, alpha)
+    model.source_embedding = LoraEmbedding(model.source_embedding, pairs[model.source_embedding.weight])
+    model.target_embedding = LoraEmbedding(model.target_embedding, pairs[model.target_embedding.weight])
+    model.output = LoraLinear(model.output, pairs[model.output.weight])
+
+
+def weight_of(layer: nn.Linear) -> Tensor:
+    """A layer's weight `(out, in)`, with its low-rank matrices added if it has any."""
+    if isinstance(layer, LoraLinear):
+        return layer.weight + layer.lora_up @ layer.lora_down * layer.lora_scale
+    return layer.weight
 
 
 def lora_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import ConfigError
@@ -135,7 +134,7 @@ class Transformer(nn.Module):
     def _embed(self, embedding: nn.Embedding, tokens: Tensor, offset: int = 0) -> Tensor:
         """Scaled embeddings plus positions, `(B, T)` to `(B, T, D)` (Vaswani et al. 2017, sections 3.4 and 3.5)."""
         positions = self.positions[offset : offset + tokens.size(1)]
-        scaled = F.embedding(tokens, embedding.weight) * self.embedding_scale
+        scaled = embedding(tokens) * self.embedding_scale
         embedded: Tensor = self.dropout(scaled + positions)
         return embedded
 

@@ -67,7 +67,7 @@ def start_from_base(model: Transformer, config: Config, run: Path, resumed: bool
     training = config.training
     if training.lora_rank:
         assign_weights(model, read_base(run), run / "base")
-        add_lora(model, training.lora_rank, training.lora_alpha, training.lora_dropout)
+        add_lora(model, training)
     elif training.initialise_from and not resumed:  # a checkpoint of this run has all weights
         base = load_model(training.initialise_from)
         assign_weights(model, parameters_of(base.model), base.checkpoint)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.data.batching import Batch
+from seq2seq.model.lora import weight_of
 from seq2seq.model.transformer import Transformer
 
 _CHUNK_LOGITS = 2**21  # logits in a chunk: 8 MB of float32, little enough to stay near the processor's cache
@@ -40,7 +41,7 @@ class TranslationLoss(nn.Module):
             smoothed = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.label_smoothing)
             return smoothed, F.cross_entropy(logits.detach(), targets, reduction="sum")
         output = self.model.output
-        return linear_cross_entropy(states, output.weight, output.bias, targets, self.label_smoothing)
+        return linear_cross_entropy(states, weight_of(output), output.bias, targets, self.label_smoothing)
 
 
 def linear_cross_entropy(

@@ -32,6 +32,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "model.target_vocab_size": st.just(0),
     "training.adam_betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
     "training.keep_checkpoints": st.integers(200, 300),
+    "training.initialise_from": st.sampled_from(["", "/data/run"]),
+    "training.freeze": st.sampled_from([(), ("embeddings",), ("encoder", "decoder")]),
+    "training.lora_rank": st.sampled_from([0, 4]),
     "decoding.beam_size": st.integers(200, 300),
     "decoding.min_length_ratio": st.floats(0, 0.5),
 }
