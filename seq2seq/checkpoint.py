@@ -91,7 +91,9 @@ def save_checkpoint(
     with atomic_directory(folder) as partial:
         low_rank = lora_tensors(weights)
         if low_rank:
-            _save(low_rank, partial / _ADAPTER, {"scale": repr(lora_scale), "base": weights_hash(weights)})
+            about = {"scale": lora_scale, "base": weights_hash(weights)}
+            # One entry: safetensors writes several in any order, and equal adapters should be equal files.
+            _save(low_rank, partial / _ADAPTER, {"lora": json.dumps(about)})
         else:
             _save(weights, partial / _MODEL)
         if training is not None:
@@ -265,12 +267,13 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
 def _with_adapter(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Base weights with the low-rank matrices of a file merged into them."""
     adapter, metadata = _read_adapter(path)
-    if weights_hash(base) != metadata.get("base"):
-        raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
     try:
-        return merged({**base, **adapter}, float(metadata["scale"]))
-    except (KeyError, ValueError, RuntimeError) as error:
+        about = json.loads(metadata["lora"])
+        if weights_hash(base) == about["base"]:
+            return merged({**base, **adapter}, float(about["scale"]))
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+    raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
 
 
 def _read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
