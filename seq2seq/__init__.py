@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seq2seq.errors import Seq2SeqError as Seq2SeqError
     from seq2seq.evaluation import score as score
     from seq2seq.model.transformer import Transformer as Transformer
+    from seq2seq.training.fine_tuning import merge as merge
     from seq2seq.training.trainer import train as train
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "average": "seq2seq.checkpoint",
     "load_config": "seq2seq.config",
     "load_model": "seq2seq.checkpoint",
+    "merge": "seq2seq.training.fine_tuning",
     "score": "seq2seq.evaluation",
     "train": "seq2seq.training.trainer",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "average",
     "load_config",
     "load_model",
+    "merge",
     "score",
     "train",
 ]

@@ -173,7 +173,7 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run; expected a folder made by `seq2seq train` or `seq2seq recipe run`")
     if any((path / name).exists() for name in (_MODEL, _ADAPTER, _INFO)):
-        return path.resolve().parent.parent, path
+        return _run_of(path), path
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
     found = best(path, load_config(path / "config.toml").training.validation_metric)
@@ -222,8 +222,9 @@ def load_weights(model: Transformer, checkpoint: Path) -> None:
         CheckpointError: if a tensor is missing, left over, or of another shape: all are named.
     """
     if lora_tensors(parameters_of(model)):
-        adapter, _ = _read_adapter(checkpoint / _ADAPTER)
-        assign_weights(model, {**read_base(checkpoint.parent.parent), **adapter}, checkpoint / _ADAPTER)
+        base = read_base(_run_of(checkpoint))
+        adapter, _ = _read_adapter(checkpoint / _ADAPTER, base)
+        assign_weights(model, {**base, **adapter}, checkpoint / _ADAPTER)
     else:
         assign_weights(model, read_weights(checkpoint), checkpoint / _MODEL)
 
@@ -235,7 +236,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         CheckpointError: if a file is missing or damaged.
     """
     if (checkpoint / _ADAPTER).exists():
-        return _with_adapter(read_base(checkpoint.parent.parent), checkpoint / _ADAPTER)
+        return _with_adapter(read_base(_run_of(checkpoint)), checkpoint / _ADAPTER)
     return read_tensors(checkpoint / _MODEL)
 
 
@@ -266,20 +267,31 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
 
 def _with_adapter(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Base weights with the low-rank matrices of a file merged into them."""
-    adapter, metadata = _read_adapter(path)
+    adapter, scale = _read_adapter(path, base)
     try:
-        about = json.loads(metadata["lora"])
-        if weights_hash(base) == about["base"]:
-            return merged({**base, **adapter}, float(about["scale"]))
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        return merged({**base, **adapter}, scale)
+    except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
-    raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
 
 
-def _read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_adapter(path: Path, base: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+    """The low-rank matrices of a file, and what their products are multiplied with; refused beside other weights."""
     tensors = read_tensors(path)
     with safe_open(path, "pt") as file:
-        return tensors, file.metadata() or {}
+        metadata = file.metadata() or {}
+    try:
+        about = json.loads(metadata["lora"])
+        scale, expected = float(about["scale"]), about["base"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+    if weights_hash(base) != expected:
+        raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
+    return tensors, scale
+
+
+def _run_of(checkpoint: Path) -> Path:
+    """The run directory of a checkpoint, also of one that is named from within."""
+    return checkpoint.resolve().parent.parent
 
 
 def assign_weights(model: Transformer, weights: Mapping[str, Tensor], path: Path) -> None:

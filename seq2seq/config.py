@@ -11,10 +11,10 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from seq2seq.errors import ConfigError
-from seq2seq.settings import from_dict, to_dict, with_overrides
+from seq2seq.settings import declared, from_dict, to_dict, with_overrides
 
 Norm = Literal["pre", "post"]
 Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
@@ -53,7 +53,7 @@ class CorpusConfig:
         if len(kinds) != 1:
             got = f"{len(kinds)} ({', '.join(kinds)})" if kinds else "none"
             raise ConfigError(f"a corpus is named by `source` and `target`, by `path` or by `dataset`: got {got}")
-        _at_least("weight", self.weight, 0)
+        _within("weight", self.weight, 0, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check the bounds."""
         _at_least("data.max_length", self.max_length, 2)
+        for name, corpus in (("validation", self.validation), ("test", self.test)):
+            if corpus is not None and corpus.weight != 1:
+                raise ConfigError(f"`data.{name}.weight` = {corpus.weight}: is for training corpora; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +238,11 @@ class TrainingConfig:
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
         if self.lora_rank and not self.initialise_from:
             raise ConfigError(f"`training.lora_rank` = {self.lora_rank}: needs a run in `training.initialise_from`")
+        if self.lora_embedding_rank and not self.lora_rank:
+            rank = self.lora_embedding_rank
+            raise ConfigError(f"`training.lora_embedding_rank` = {rank}: set `training.lora_rank` too")
+        if set(self.freeze) == set(get_args(Part)):
+            raise ConfigError(f"`training.freeze` = {list(self.freeze)}: leaves nothing to train; take a part out")
         if self.lora_rank and self.freeze:
             raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")
 
@@ -337,8 +345,16 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: if the file is missing, is not TOML or UTF-8, or holds an unknown or ill-typed setting.
     """
     path = Path(path)
+    values, folder = _read_toml(path), path.resolve().parent
     try:
-        values = tomllib.loads(path.read_bytes().decode("utf-8"))
+        return resolve_paths(config_from_dict(values, overrides, folder), folder)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; `seq2seq recipe copy NAME DIR` gives one") from None
     except OSError as error:
@@ -347,11 +363,6 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: the config file is not UTF-8; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    folder = path.resolve().parent
-    try:
-        return resolve_paths(config_from_dict(values, overrides, folder), folder)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def config_from_dict(
@@ -381,18 +392,24 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     training = values.get("training")
     path = training.get("initialise_from") if isinstance(training, dict) else None
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or _says_all(values):
         return values
     run = Path(_absolute(path, folder))
     file = next((place / "config.toml" for place in (run, run.parent.parent) if (place / "config.toml").exists()), None)
     if file is None:
         return values
-    base = config_to_dict(load_config(file))
+    base = _read_toml(file)  # as it stands: a run's config spells all out, whatever it was fine-tuned from itself
     sections = {name: values.get(name, {}) for name in ("model", "tokenizer")}
     preset = PRESETS.get(sections["model"].get("preset", "custom"), {}) if isinstance(sections["model"], dict) else {}
-    base["model"] |= preset
-    beneath = {name: {**base[name], **section} for name, section in sections.items() if isinstance(section, dict)}
+    below = {"model": {**base.get("model", {}), **preset}, "tokenizer": {**base.get("tokenizer", {}), "path": ""}}
+    beneath = {name: {**below[name], **section} for name, section in sections.items() if isinstance(section, dict)}
     return {**values, **beneath}
+
+
+def _says_all(values: Mapping[str, Any]) -> bool:
+    """Whether nothing of the model and the tokenizer is open, as in the config.toml of a run: it needs no other run."""
+    sections = ((values.get("model"), ModelConfig), (values.get("tokenizer"), TokenizerConfig))
+    return all(isinstance(given, dict) and declared(cls).keys() <= given.keys() for given, cls in sections)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

@@ -288,7 +288,8 @@ class Pipeline:
         return CorpusConfig(source=source, target=target)
 
     def _weights(self, pattern: str) -> list[Path]:
-        found = (self.run / "checkpoints").glob(f"{pattern}/model.safetensors")
+        folder = self.run / "checkpoints"
+        found = [*folder.glob(f"{pattern}/model.safetensors"), *folder.glob(f"{pattern}/adapter.safetensors")]
         return sorted(path for path in found if not path.parent.name.startswith("."))  # but for what a kill left
 
     def _num_averaged(self) -> int:

@@ -48,7 +48,7 @@ QUICK = (
     "seq2seq.data.tokenizer",
     "seq2seq.evaluation",
 )
-SLOW = {"torch", "safetensors", "datasets", "transformers", "tensorboard"}
+SLOW = {"torch", "safetensors", "datasets", "transformers", "tensorboard", "ctranslate2", "onnx", "onnxruntime"}
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 TOP_LEVEL = {"README.md", "LICENSE", "pyproject.toml", "seq2seq", "recipes", "cli", "tests"}
 PACKAGES = {"seq2seq": "seq2seq", "seq2seq_cli": "cli", "seq2seq_recipes": "recipes"}

@@ -101,5 +101,6 @@ def without_data(config: Config) -> Config:
         target_language=config.data.target_language,
         max_length=config.data.max_length,
     )
-    tokenizer, training = replace(config.tokenizer, path=""), replace(config.training, initialise_from="", lora_rank=0)
+    tokenizer = replace(config.tokenizer, path="")
+    training = replace(config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0)
     return replace(config, data=languages, tokenizer=tokenizer, training=training)

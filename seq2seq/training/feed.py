@@ -127,7 +127,8 @@ class Feed:
         for number, weight in enumerate(self._weights):
             own = np.flatnonzero(self._corpora == number)
             whole, part = int(weight), weight - int(weight)
-            generator = np.random.default_rng((self._training.seed, epoch, number))
+            # From 1: numpy takes (seed, epoch, 0) for (seed, epoch), which shuffles the epoch.
+            generator = np.random.default_rng((self._training.seed, epoch, number + 1))
             chosen += [own] * whole + [generator.permutation(own)[: round(part * len(own))]]
         return np.concatenate(chosen)
 

@@ -10,48 +10,71 @@ from pathlib import Path
 
 from torch import nn
 
-from seq2seq.checkpoint import assign_weights, load_model, parameters_of, read_base, resolve, save_base
-from seq2seq.config import Config, ModelConfig, Part, load_config
+from seq2seq.checkpoint import (
+    assign_weights,
+    load_model,
+    parameters_of,
+    read_base,
+    read_info,
+    resolve,
+    save_base,
+    save_checkpoint,
+)
+from seq2seq.config import Config, ModelConfig, Part, TokenizerConfig, load_config, save_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary import Vocabulary
-from seq2seq.errors import TrainingError
+from seq2seq.errors import CheckpointError, TrainingError
+from seq2seq.files import atomic_directory
 from seq2seq.model.lora import add_lora
 from seq2seq.model.transformer import Transformer
 from seq2seq.settings import to_dict
 
-_MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout")
+# No weight depends on these: positions are computed.
+_MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout", "max_length")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_CHARACTER = re.compile(r".[\u0300-\u036f]*", re.DOTALL)  # with its accents: tokenizers may compose them
 _EXAMPLES = 8  # of unknown characters in a message
 
 
-def base_of(config: Config, given: Tokenizer | None) -> tuple[Config, Tokenizer]:
+def base_of(config: Config, given: Tokenizer | None, output: Path) -> tuple[Config, Tokenizer]:
     """The config with the tokenizer settings of the run that is to be fine-tuned, and that run's tokenizer.
+
+    Args:
+        config: names the run.
+        given: a tokenizer that is asked for; only that run's will do.
+        output: the run directory to make, which must be another one.
 
     Raises:
         CheckpointError, TokenizerError: if there is no such run, or it is damaged.
         TrainingError: if another model or tokenizer is asked for.
     """
     run, _ = resolve(config.training.initialise_from)
+    if run.resolve() == output.resolve():  # overwriting would remove what training is to start from
+        raise TrainingError(f"`training.initialise_from` = {run}: is the run to write; choose another --output")
     base = load_config(run / "config.toml")
     tokenizer = Tokenizer.load(run / "tokenizer")
     path = config.tokenizer.path
-    for other in (given, Tokenizer.load(path) if path and path != base.tokenizer.path else None):
+    for other in (given, Tokenizer.load(path) if path else None):
         if other is not None and other.hash != tokenizer.hash:
             raise TrainingError(
                 f"`training.initialise_from` = {run}: its tokenizer is not the one that was given "
                 f"({other.hash[:12]}, not {tokenizer.hash[:12]}); leave the tokenizer out, its vocabulary stays"
             )
-    _check_architecture(config.model, base.model, run)
+    _check_same("model", config.model, base.model, run)
+    _check_same("tokenizer", config.tokenizer, base.tokenizer, run)
     return replace(config, tokenizer=replace(base.tokenizer, path="")), tokenizer
 
 
-def _check_architecture(model: ModelConfig, base: ModelConfig, run: Path) -> None:
-    wanted, there = to_dict(model), to_dict(base)
+def _check_same(
+    section: str, settings: ModelConfig | TokenizerConfig, base: ModelConfig | TokenizerConfig, run: Path
+) -> None:
+    wanted, there = to_dict(settings), to_dict(base)
     vocabulary = ("source_vocab_size", "target_vocab_size")  # 0 before the tokenizer is known
     for name, value in there.items():
-        if name not in _MAY_DIFFER and wanted[name] != value and not (name in vocabulary and not wanted[name]):
+        may_differ = name in (*_MAY_DIFFER, "path") or (name in vocabulary and not wanted[name])
+        if wanted[name] != value and not may_differ:
             raise TrainingError(
-                f"`model.{name}` = {wanted[name]!r}: {run}, which `training.initialise_from` names, has {value!r}; "
+                f"`{section}.{name}` = {wanted[name]!r}: {run}, which `training.initialise_from` names, has {value!r}; "
                 "leave it out to take that run's"
             )
 
@@ -92,11 +115,41 @@ def freeze(model: Transformer, parts: Iterable[Part]) -> None:
         raise TrainingError(f"`training.freeze` = {list(parts)}: leaves nothing to train; take a part out")
 
 
+def merge(path: Path | str, output: Path | str, adapter: Path | str | None = None) -> Path:
+    """Write a run without low-rank matrices that translates the same: config, tokenizer and one whole checkpoint.
+
+    Args:
+        path: a run that trained low-rank matrices, or one of its checkpoints; with `adapter`, what it was trained from.
+        output: the run directory to make.
+        adapter: an `adapter.safetensors` to merge.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        CheckpointError: if something is missing or damaged, does not belong together, or `output` is there already.
+        TokenizerError: if the tokenizer is not that of the checkpoint.
+    """
+    output = Path(output)
+    if output.exists():
+        raise CheckpointError(f"{output}: is there already; choose another folder")
+    loaded = load_model(path, adapter=adapter)
+    info = read_info(loaded.checkpoint)
+    if adapter is not None:
+        info = replace(info, validation=None, best_score=None)  # which were of other weights
+    training = replace(loaded.config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0)
+    with atomic_directory(output) as partial:
+        loaded.tokenizer.save(partial / "tokenizer")
+        save_config(replace(loaded.config, training=training), partial / "config.toml")
+        save_checkpoint(partial, info, parameters_of(loaded.model), name=loaded.checkpoint.name)
+    return output
+
+
 def describe_unknown(vocabulary: Vocabulary, texts: Iterable[str], side: str) -> str:
     """One line about the characters of texts that a vocabulary does not know, with numbers; empty if it knows all."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
+        counts.update(_CHARACTER.findall(text))
     unknown = {character: count for character, count in counts.items() if not _knows(vocabulary, character)}
     if not unknown:
         return ""

@@ -52,7 +52,7 @@ def set_up_run(
     _check_corpora(config)
     given = tokenizer is not None or bool(config.tokenizer.path or config.training.initialise_from)
     if config.training.initialise_from:
-        config, tokenizer = base_of(config, tokenizer)
+        config, tokenizer = base_of(config, tokenizer, run)
     tokenizer = _make_tokenizer(config, tokenizer, say)
     config = _with_vocabulary(config, tokenizer)
     if given:

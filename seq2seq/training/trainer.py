@@ -23,7 +23,7 @@ from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import autocast
-from seq2seq.errors import Interrupted, TrainingError
+from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes, device_of_process, processes
@@ -68,6 +68,8 @@ def train(
     run = Path(output)
     chosen = device_of_process(device)
     autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
+    if model is not None and config.training.initialise_from:
+        raise ConfigError("`training.initialise_from` and a model: training starts from one of them; leave one out")
     with processes(chosen) as group:
         tell = say if group.is_first else _silent
         with _unless_it_fails(run):

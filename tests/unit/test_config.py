@@ -35,6 +35,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "training.initialise_from": st.sampled_from(["", "/data/run"]),
     "training.freeze": st.sampled_from([(), ("embeddings",), ("encoder", "decoder")]),
     "training.lora_rank": st.sampled_from([0, 4]),
+    "training.lora_embedding_rank": st.sampled_from([0, 4]),
     "decoding.beam_size": st.integers(200, 300),
     "decoding.min_length_ratio": st.floats(0, 0.5),
 }
@@ -183,6 +184,12 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[[data.train]]\nsource = 'a'\n", "needs both `source` and `target`"),
         (b"[[data.train]]\npath = 'a'\ndataset = 'b'\n", "got 2 (path, dataset)"),
         (b"[[data.train]]\n", "got none"),
+        (b"[[data.train]]\npath = 'a'\nweight = -1\n", "`weight` = -1.0: must be from 0 to 1000"),
+        (b"[[data.train]]\npath = 'a'\nweight = inf\n", "`weight` = inf: must be from 0 to 1000"),
+        (b"[data.validation]\npath = 'a'\nweight = 2\n", "`data.validation.weight` = 2.0: is for training corpora"),
+        (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
+        (b"[training]\nfreeze = ['head']\n", "expected one of embeddings, encoder, decoder"),
+        (b"[training]\nfreeze = ['decoder', 'encoder', 'embeddings']\n", "leaves nothing to train"),
     ],
 )
 def test_mistakes_are_named_with_file_value_and_remedy(tmp_path: Path, content: bytes, message: str) -> None:
@@ -213,3 +220,22 @@ def test_mistakes_in_overrides_do_not_end_in_a_traceback(tmp_path: Path) -> None
 def test_a_path_of_an_unknown_user_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="~no-such-user"):
         load_config(write(tmp_path / "c.toml", "[tokenizer]\npath = '~no-such-user/tok'\n"))
+
+
+def test_a_run_to_fine_tune_gives_the_model_that_other_settings_go_on_top_of(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    sizes = {"d_model": 64, "num_heads": 2, "dropout": 0.3, "tied_embeddings": "decoder"}
+    values = {"model": sizes, "tokenizer": {"joint": False, "vocab_size": 99, "path": "tok"}}
+    base.mkdir()
+    save_config(config_from_dict(values), base / "config.toml")
+    write(tmp_path / "c.toml", "[model]\ndropout = 0.1\n[training]\ninitialise_from = 'base'\n")
+    config = load_config(tmp_path / "c.toml")
+    assert (config.model.d_model, config.model.dropout, config.model.tied_embeddings) == (64, 0.1, "decoder")
+    assert (config.tokenizer.joint, config.tokenizer.vocab_size, config.tokenizer.path) == (False, 99, "")
+    assert config.training.initialise_from == str(base)
+    checkpoint = ["training.initialise_from=base/checkpoints/step_1"]
+    assert load_config(tmp_path / "c.toml", checkpoint).model == config.model
+    save_config(config, tmp_path / "config.toml")
+    (base / "config.toml").unlink()
+    assert load_config(tmp_path / "config.toml") == config, "a run needs no other"
+    assert tomllib.loads((tmp_path / "config.toml").read_text())["training"]["initialise_from"] == "base"

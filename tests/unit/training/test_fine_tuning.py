@@ -6,8 +6,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
 from seq2seq.config import Config, CorpusConfig, TokenizerConfig, load_config
@@ -16,7 +18,7 @@ from seq2seq.errors import CheckpointError, ConfigError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
-from seq2seq.training.fine_tuning import describe_unknown, freeze
+from seq2seq.training.fine_tuning import describe_unknown, freeze, merge
 from seq2seq.training.trainer import train
 from tests.random_models import random_model
 
@@ -117,7 +119,6 @@ def test_averages_of_lora_checkpoints_are_plain(tune, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"initialise_from": "/nowhere"}, "/nowhere: no such run"),
-        ({"freeze": ("embeddings", "encoder", "decoder")}, "leaves nothing to train"),
     ],
 )
 def test_mistakes_are_named(changes: dict[str, object], message: str, tune, tmp_path: Path) -> None:
@@ -140,6 +141,10 @@ def test_settings_that_need_each_other() -> None:
     config = Config().training
     with pytest.raises(ConfigError, match=r"lora_rank` = 2: needs a run"):
         replace(config, lora_rank=2)
+    with pytest.raises(ConfigError, match=r"lora_embedding_rank` = 2: set `training.lora_rank` too"):
+        replace(config, lora_embedding_rank=2)
+    with pytest.raises(ConfigError, match="leaves nothing to train"):  # before --overwrite could remove a run
+        replace(config, freeze=("decoder", "embeddings", "encoder"))
     with pytest.raises(ConfigError, match="leave `freeze` out"):
         replace(config, lora_rank=2, initialise_from="x", freeze=("encoder",))
 
@@ -160,6 +165,93 @@ def test_unknown_characters_are_counted(corpus: Path, tmp_path: Path) -> None:
     line = describe_unknown(spelt, ["abc żż", "漢"], "source")
     assert "3 of 7 source characters (42.86%), 2 different ones" in line and "spelt in bytes: 'ż' 2, '漢' 1" in line
     assert "read as unknown" in describe_unknown(plain, ["ż"], "target")
+
+
+def test_composed_and_decomposed_characters_are_the_same(tmp_path: Path) -> None:
+    lines = ["schöne Mädchen für", "größer als"] * 20
+    vocabulary = train_tokenizer(TokenizerConfig(vocab_size=290, algorithm="bpe"), lines, lines, tmp_path / "t").source
+    assert describe_unknown(vocabulary, ["fu\u0308r scho\u0308ne"], "source") == ""
+    assert "'e\u0301' 1" in describe_unknown(vocabulary, ["e\u0301"], "source")
+
+
+def test_the_run_to_start_from_is_never_overwritten(tune, trained_run: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained_run, base)
+    for path in (base, checkpoints(base)[0]):
+        with pytest.raises(TrainingError, match="is the run to write; choose another --output"):
+            train(tune(initialise_from=str(path), **LORA), base, device="cpu", overwrite=True)
+    assert [path.name for path in checkpoints(base)] == [path.name for path in checkpoints(trained_run)]
+
+
+def test_a_run_loads_whatever_became_of_the_one_it_was_trained_from(tune, trained_run: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained_run, base)
+    run = train(tune(initialise_from=str(base)), tmp_path / "run", device="cpu")
+    config = load_config(run / "config.toml")
+    (base / "config.toml").write_text("[damaged", encoding="utf-8")
+    assert load_config(run / "config.toml") == config
+    (tmp_path / "config.toml").write_text('[training]\ninitialise_from = "."\n', encoding="utf-8")
+    load_config(tmp_path / "config.toml")  # names itself
+
+
+def test_an_adapter_checkpoint_can_be_named_from_within(tune, tmp_path: Path, monkeypatch) -> None:
+    run = train(tune(**LORA), tmp_path / "run", device="cpu")
+    monkeypatch.chdir(run / "checkpoints")
+    name = max(path.name for path in Path().iterdir())
+    expected = weights(run / "checkpoints" / name)
+    assert all(torch.equal(expected[key], tensor) for key, tensor in weights(Path(name)).items())
+
+
+def test_resuming_beside_other_weights_is_refused(tune, tmp_path: Path) -> None:
+    run = train(tune(**LORA), tmp_path / "run", device="cpu")
+    base = run / "base" / "model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in read_tensors(base).items()}, base)
+    with pytest.raises(CheckpointError, match="was trained from other weights"):
+        train(tune(steps=9, **LORA), run, device="cpu", resume=True)
+
+
+def test_tokenizer_settings_of_another_are_refused_by_name(tune, tmp_path: Path) -> None:
+    config = tune()
+    config = replace(config, tokenizer=replace(config.tokenizer, vocab_size=400))
+    with pytest.raises(TrainingError, match=r"`tokenizer.vocab_size` = 400: .* has 300; leave it out"):
+        train(config, tmp_path / "run", device="cpu")
+
+
+def test_a_model_to_start_from_is_named_once(tune, trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave one out"):
+        train(tune(), tmp_path / "run", model=load_model(trained_run).model, device="cpu")
+
+
+def test_the_longest_sequence_may_change(tune, tmp_path: Path) -> None:
+    run = train(tune(model="max_length = 128"), tmp_path / "run", device="cpu")
+    assert load_model(run).config.model.max_length == 128
+
+
+def test_a_merged_run_is_plain_and_the_same(tune, trained_run: Path, tmp_path: Path) -> None:
+    run = train(tune(**LORA), tmp_path / "run", device="cpu")
+    plain = merge(run, tmp_path / "plain")
+    adapter = load_model(run).checkpoint / "adapter.safetensors"
+    by_file = merge(trained_run, tmp_path / "by_file", adapter)
+    shutil.rmtree(run / "base")
+    assert not list(plain.rglob("adapter.safetensors"))
+    assert load_config(plain / "config.toml").training.initialise_from == ""
+    again = train(tune(initialise_from=str(plain), steps=2, learning_rate=0.0), tmp_path / "again", device="cpu")
+    for name, tensor in weights(plain).items():
+        assert torch.equal(tensor, weights(by_file)[name])
+        assert torch.equal(tensor, weights(again)[name])
+    with pytest.raises(CheckpointError, match="is there already"):
+        merge(run, plain)
+
+
+def test_both_random_choices_of_an_epoch_are_independent(corpus: Path, trained_run: Path) -> None:
+    config = load_config(trained_run / "config.toml")
+    half = replace(config.data.train[0], weight=0.5)
+    config = replace(config, data=replace(config.data, train=(half,)))
+    feed = Feed(config, load_model(trained_run).tokenizer, Processes(0, 1))
+    drawn = feed._choose(3)
+    assert drawn is not None
+    shuffled = np.random.default_rng((config.training.seed, 3)).permutation(300)
+    assert drawn.tolist() != shuffled[: len(drawn)].tolist()
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0, 2.5])
