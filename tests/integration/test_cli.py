@@ -17,8 +17,10 @@ from seq2seq.checkpoint import checkpoints
 from seq2seq.config import Config, DecodingConfig
 from seq2seq.settings import reference
 
-COMMANDS = ("recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "import", "package",
-    "settings")
+COMMANDS = (
+    "recipe", "tokenizer", "train", "translate", "score", "evaluate", "average", "export", "import", "package",
+    "settings",
+)  # fmt: skip
 SUBCOMMANDS = {"recipe": ("list", "show", "copy", "run"), "tokenizer": ("train", "encode", "decode")}
 
 HELP_OF_ALL = """
