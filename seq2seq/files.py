@@ -31,6 +31,19 @@ def atomic_write(path: Path | str) -> Iterator[IO[str]]:
         temporary.unlink(missing_ok=True)
 
 
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of bytes whose final name appears only when it is complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A folder to fill, whose final name appears only when it is complete; what stood there before is replaced."""

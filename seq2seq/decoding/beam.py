@@ -14,24 +14,16 @@ token: it is greedy search.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import count
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.search import (
-    Bounds,
-    Cache,
-    Hypothesis,
-    SearchCache,
-    Step,
-    best_first,
-    force_end,
-    hypothesis,
-)
+from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Path, Step, best_first, force_end, hypothesis, tokens_of
+
+_BLOCK = 32  # neighbours of which at first only the greatest is looked at
 
 
 def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: DecodingConfig) -> list[list[Hypothesis]]:
@@ -43,102 +35,98 @@ def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: Decodin
         bounds: start, end and greatest lengths.
         config: gives the length penalty.
     """
-    beams = _Beams.start(cache, bounds)
-    finished: list[list[Hypothesis]] = [[] for _ in range(cache.num_sentences)]
-    wanted = max(round(cache.beam_size * config.patience), 1)
+    beam_size, device = cache.beam_size, bounds.device
+    sentences = [_Sentence(limit, beam_size, config) for limit in bounds.max_lengths.tolist()]
+    searched = sentences
+    tokens = torch.full((len(sentences) * beam_size,), bounds.start_id, device=device)
+    # One beam of each sentence is in use: the others would be copies of it.
+    totals = torch.tensor([[0.0, *[-torch.inf] * (beam_size - 1)]] * len(sentences), device=device)  # (B, K)
     for length in count(1):
-        at_end = beams.max_lengths <= length
-        log_probs = step(beams.history[:, :, -1].flatten(), cache).view(*beams.log_probs.shape, -1)
-        force_end(log_probs, at_end, bounds.end_id)
-        candidates = _candidates(beams.log_probs, log_probs, bounds.end_id)
-        _collect(finished, beams, candidates, wanted, config)
-        live = _live(candidates, cache.beam_size)
-        enough = torch.tensor([len(finished[b]) >= wanted for b in beams.sentences.tolist()])
-        going_on = ~(at_end | enough)
-        if not going_on.any():
+        log_probs = step(tokens, cache).view(*totals.shape, -1)  # (B, K, V)
+        at_end = [sentence.limit <= length for sentence in searched]
+        if any(at_end):
+            force_end(log_probs, torch.tensor(at_end), bounds.end_id)
+        best, places = (found.tolist() for found in best_extensions(log_probs, totals, 2 * beam_size))
+        for sentence, its_best, its_places in zip(searched, best, places, strict=True):
+            sentence.extend(its_best, its_places, log_probs.size(2), bounds.end_id)
+        kept = [b for b, sentence in enumerate(searched) if not (at_end[b] or sentence.has_enough)]
+        if not kept:
             break
-        if not going_on.all():
-            kept = going_on.nonzero().squeeze(1)
-            cache.keep_sentences(kept.to(live.tokens.device))
-            beams, live = beams.keep(kept), live.keep(kept)
-        beams.extend(live, cache)
-    return [hypotheses[: cache.beam_size] for hypotheses in finished]
+        if len(kept) < len(searched):
+            searched = [searched[b] for b in kept]
+            cache.keep_sentences(torch.tensor(kept, device=device))
+        rows = [b * beam_size + parent for b, sentence in enumerate(searched) for parent in sentence.parents]
+        if rows != list(range(len(rows))):
+            cache.select(torch.tensor(rows, device=device))
+        tokens = torch.tensor([token for sentence in searched for token in sentence.tokens], device=device)
+        totals = torch.tensor([sentence.totals for sentence in searched], device=device)
+    return [sentence.finished[:beam_size] for sentence in sentences]
 
 
-class _Candidates(NamedTuple):
-    """Extensions of the beams of each sentence, best first; all `(B, C)`."""
+class _Sentence:
+    """The search of one sentence: its live hypotheses, best first, and its finished ones.
 
-    log_probs: Tensor  # of the whole hypothesis
-    parents: Tensor  # the beam that is extended
-    tokens: Tensor  # by this token
-    ends: Tensor  # True where that is the end token
+    The lists are of Python's numbers: of so few, operations on tensors take longer.
+    """
 
-    def keep(self, kept: Tensor) -> _Candidates:
-        """Those of the given sentences `(B_new,)`."""
-        index = kept.to(self.tokens.device)
-        return _Candidates(*(part[index] for part in self))
+    def __init__(self, limit: int, beam_size: int, config: DecodingConfig) -> None:
+        self.limit = limit
+        self.finished: list[Hypothesis] = []
+        self.totals: list[float] = []  # log-probabilities of the live hypotheses
+        self.parents: list[int] = []  # the beams of the step before that they extend
+        self.tokens: list[int] = []  # by these tokens
+        self._paths: list[Path] = [()] * beam_size
+        self._config = config
+        self._wanted = max(round(beam_size * config.patience), 1)
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many hypotheses are finished as the settings ask for."""
+        return len(self.finished) >= self._wanted
 
-@dataclass
-class _Beams:
-    """The live hypotheses of the sentences that are still searched."""
-
-    log_probs: Tensor  # (B, K), -inf for a beam that is not in use
-    history: Tensor  # (B, K, T), the start token and the tokens so far
-    sentences: Tensor  # (B,) on the CPU, the place of each in the whole batch
-    max_lengths: Tensor  # (B,) on the CPU
-
-    @classmethod
-    def start(cls, cache: SearchCache, bounds: Bounds) -> _Beams:
-        """One beam of each sentence in use: the others would be copies of it."""
-        num_sentences, beam_size = cache.num_sentences, cache.beam_size
-        log_probs = torch.full((num_sentences, beam_size), -torch.inf, device=bounds.device)
-        log_probs[:, 0] = 0.0
-        history = torch.full((num_sentences, beam_size, 1), bounds.start_id, device=bounds.device)
-        return cls(log_probs, history, torch.arange(num_sentences), bounds.max_lengths)
-
-    def keep(self, kept: Tensor) -> _Beams:
-        """Those of the given sentences `(B_new,)`."""
-        index = kept.to(self.history.device)
-        return _Beams(self.log_probs[index], self.history[index], self.sentences[kept], self.max_lengths[kept])
-
-    def extend(self, live: _Candidates, cache: SearchCache) -> None:
-        """Let the live candidates `(B, K)` be the beams, and the cache follow them."""
-        num_sentences, beam_size = live.tokens.shape
-        places = torch.arange(num_sentences * beam_size, device=live.tokens.device).view(num_sentences, beam_size)
-        rows = places[:, :1] + live.parents
-        if not torch.equal(rows, places):
-            cache.select(rows.flatten())
-        past = self.history.flatten(0, 1)[rows]  # (B, K, T)
-        self.history = torch.cat([past, live.tokens[:, :, None]], dim=2)
-        self.log_probs = live.log_probs
+    def extend(self, totals: Sequence[float], places: Sequence[int], num_tokens: int, end_id: int) -> None:
+        """Let live hypotheses go on, or end, as 2K candidates say: log-probabilities, and places in `(K * V,)`."""
+        beam_size = len(self._paths)
+        self.totals, self.parents, self.tokens = [], [], []
+        ended = False
+        for rank, (total, place) in enumerate(zip(totals, places, strict=True)):
+            parent, token = divmod(place, num_tokens)
+            if token != end_id:
+                if len(self.tokens) < beam_size:
+                    self.totals.append(total)
+                    self.parents.append(parent)
+                    self.tokens.append(token)
+            elif rank < beam_size and total > -torch.inf:
+                self.finished.append(hypothesis(tokens_of(self._paths[parent]), total, self._config))
+                ended = True
+        if ended:
+            self.finished = best_first(self.finished)[: self._wanted]
+        self._paths = [(self._paths[parent], token) for parent, token in zip(self.parents, self.tokens, strict=True)]
 
 
-def _candidates(so_far: Tensor, log_probs: Tensor, end_id: int) -> _Candidates:
-    """The 2K best extensions of beams `so_far (B, K)` by tokens `log_probs (B, K, V)`."""
-    beam_size, num_tokens = log_probs.shape[1:]
-    totals = (so_far[:, :, None] + log_probs).flatten(1)  # (B, K * V)
-    best, places = totals.topk(2 * beam_size, dim=1)
-    tokens = places % num_tokens
-    return _Candidates(best, places // num_tokens, tokens, tokens == end_id)
+def best_extensions(log_probs: Tensor, totals: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The greatest of `totals (B, K)` + `log_probs (B, K, V)` for each sentence, and their places in `(K * V,)`.
 
+    They are those of `topk`, which is slow over so many. Here the vocabulary is cut into blocks first: the best `number`
+    tokens lie in the `number` blocks whose best token is best, so all others need not be looked at.
 
-def _live(candidates: _Candidates, beam_size: int) -> _Candidates:
-    """The K best candidates that do not end, best first."""
-    order = candidates.ends.byte().argsort(dim=1, stable=True)[:, :beam_size]
-    return _Candidates(*(part.gather(1, order) for part in candidates))
-
-
-def _collect(
-    finished: list[list[Hypothesis]], beams: _Beams, candidates: _Candidates, wanted: int, config: DecodingConfig
-) -> None:
-    """Add candidates that end, and are among the K best, to the finished ones of their sentence; keep `wanted`."""
-    beam_size = beams.log_probs.size(1)
-    ends = candidates.ends & candidates.log_probs.isfinite()
-    sentences, ranks = ends[:, :beam_size].nonzero(as_tuple=True)  # (E,) each
-    tokens = beams.history[sentences, candidates.parents[sentences, ranks], 1:].tolist()  # (E, T)
-    log_probs = candidates.log_probs[sentences, ranks].tolist()
-    for b, found, log_prob in zip(sentences.tolist(), tokens, log_probs, strict=True):
-        own = finished[int(beams.sentences[b])]
-        own.append(hypothesis(found, log_prob, config))
-        own[:] = best_first(own)[:wanted]
+    Returns:
+        Both `(B, number)`, best first.
+    """
+    num_sentences, beam_size, num_tokens = log_probs.shape
+    num_blocks = num_tokens // _BLOCK
+    if num_blocks * beam_size < 2 * number:
+        return (totals[:, :, None] + log_probs).flatten(1).topk(number, dim=1)
+    # Token r * num_blocks + g is in block g, so that the greatest of all blocks are found side by side.
+    in_blocks, device = num_blocks * _BLOCK, log_probs.device
+    blocks = log_probs[:, :, :in_blocks].unflatten(2, (_BLOCK, num_blocks))  # (B, K, 32, G)
+    greatest = (blocks.amax(2) + totals[:, :, None]).flatten(1)  # (B, K * G)
+    chosen = greatest.topk(number, dim=1, sorted=False).indices
+    first = chosen // num_blocks * num_tokens + chosen % num_blocks  # (B, number), places of the blocks' first tokens
+    places = (first[:, :, None] + torch.arange(0, in_blocks, num_blocks, device=device)).flatten(1)
+    if in_blocks < num_tokens:  # some tokens fill no block
+        rest = torch.arange(beam_size * num_tokens, device=device).view(beam_size, num_tokens)[:, in_blocks:]
+        places = torch.cat([places, rest.flatten().expand(num_sentences, -1)], dim=1)
+    looked_at = log_probs.flatten(1).gather(1, places) + totals.gather(1, places // num_tokens)
+    best, at = looked_at.topk(number, dim=1)
+    return best, places.gather(1, at)

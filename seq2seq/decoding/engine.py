@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from seq2seq.config import DecodingConfig
+from seq2seq.config import DecodingConfig, WeightPrecision
 from seq2seq.data.batching import pad
+from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.constraints import minimum_length, no_repeat_ngram, suppress
 from seq2seq.decoding.sampling import greedy, sample
-from seq2seq.decoding.search import Bounds, Hypothesis, Step
+from seq2seq.decoding.search import Bounds, Hypothesis, Step, log_probs_of
+from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import DecodingError
-from seq2seq.model.cache import KeyValueCache
+from seq2seq.model.inference import InferenceModel, StepCache
 from seq2seq.model.transformer import Transformer
 
 EngineName = Literal["torch", "ctranslate2", "onnx"]
@@ -30,6 +32,22 @@ class Task(NamedTuple):
     least: int  # length of the translation, the end token included
     greatest: int
     seed: tuple[int, ...]  # of sampling
+
+
+class SpecialTokens(Protocol):
+    """The ids that a search must know: a tokenizer's, or those in a shortlist."""
+
+    @property
+    def start_id(self) -> int:
+        """The token before the first one."""
+
+    @property
+    def eos_id(self) -> int:
+        """The end token."""
+
+    @property
+    def never_output(self) -> Sequence[int]:
+        """Tokens that no translation holds."""
 
 
 class Engine(Protocol):
@@ -57,28 +75,58 @@ class Engine(Protocol):
 class TorchEngine:
     """Our own search over the steps of a model."""
 
-    workers = 1
-
-    def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
-        """Put the model into evaluation mode (no dropout)."""
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, lexicon: Lexicon | None = None) -> None:
+        """Put the model into evaluation mode (no dropout); a lexicon is what shortlists are made of."""
         self.model = model.eval()
         self._tokenizer = tokenizer
+        self._lexicon = lexicon
+        self._prepared: dict[WeightPrecision, InferenceModel] = {}
+        self._preparing = Lock()
 
     @property
     def max_length(self) -> int:
         """The longest source, and the longest translation, in tokens."""
         return self.model.config.max_length
 
+    @property
+    def workers(self) -> int:
+        """One for each thread that torch has, on a CPU: operations this small gain little from several threads."""
+        return torch.get_num_threads() if self.model.positions.device.type == "cpu" else 1
+
     def check(self, config: DecodingConfig) -> None:
-        """Know all settings."""
+        """Know all settings.
+
+        Raises:
+            DecodingError: if there is no lexicon for a shortlist, or the device lacks the precision.
+        """
+        if config.shortlist and self._lexicon is None:
+            raise DecodingError(
+                "`decoding.shortlist` = true: the run has no lexicon; `seq2seq train ... --resume` writes one"
+            )
+        self._model_in(config.precision)
 
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first."""
+        model = self._model_in(config.precision)
         device = self.model.positions.device
-        source, mask = (tensor.to(device) for tensor in pad([task.tokens for task in tasks], self._tokenizer.pad_id))
-        cache = self.model.start(self.model.encode(source, mask), rows_of_each(config))
-        return search_steps(model_step(self.model), cache, self._tokenizer, tasks, config, device)
+        ids, mask = pad([task.tokens for task in tasks], self._tokenizer.pad_id)
+        cache = model.start(ids.to(device), mask.to(device), rows_of_each(config))
+        if not config.shortlist:
+            return search_steps(_step_of(model), cache, self._tokenizer, tasks, config, device)
+        assert self._lexicon is not None
+        listed = Shortlist.of(self._lexicon.shortlist(ids.numpy()), self._tokenizer)
+        step = listed.step(model, device)
+        return [
+            [each._replace(tokens=listed.in_vocabulary(each.tokens)) for each in found]
+            for found in search_steps(step, cache, listed, tasks, config, device)
+        ]
+
+    def _model_in(self, precision: WeightPrecision) -> InferenceModel:
+        with self._preparing:
+            if precision not in self._prepared:
+                self._prepared[precision] = InferenceModel(self.model, precision)
+            return self._prepared[precision]
 
 
 def rows_of_each(config: DecodingConfig) -> int:
@@ -89,7 +137,7 @@ def rows_of_each(config: DecodingConfig) -> int:
 def search_steps(
     step: Step[Any],
     cache: Any,
-    tokenizer: Tokenizer,
+    special: SpecialTokens,
     tasks: Sequence[Task],
     config: DecodingConfig,
     device: torch.device,
@@ -99,43 +147,35 @@ def search_steps(
     Args:
         step: the model.
         cache: a `SearchCache` of the tasks' sources before the first token, with `rows_of_each(config)` rows of each.
-        tokenizer: gives the special ids.
+        special: the ids of special tokens, as the step has them.
         tasks: what is searched.
         config: says which search.
         device: of the step's tensors.
     """
     least, greatest = (torch.tensor(lengths) for lengths in zip(*((t.least, t.greatest) for t in tasks), strict=True))
-    bounds = Bounds(tokenizer.start_id, tokenizer.eos_id, greatest, device)
-    step = suppress(step, list(tokenizer.never_output))
+    bounds = Bounds(special.start_id, special.eos_id, greatest, device)
+    step = suppress(step, list(special.never_output))
     if config.no_repeat_ngram:
         step, cache = no_repeat_ngram(step, cache, config.no_repeat_ngram, device)
     if (least > 1).any():
-        step, cache = minimum_length(step, cache, least.to(device), tokenizer.eos_id)
+        step, cache = minimum_length(step, cache, least.to(device), special.eos_id)
     if config.sample:
         return sample(step, cache, bounds, config, [task.seed for task in tasks])
     search = greedy if config.beam_size == 1 else beam_search
     return search(step, cache, bounds, config)
 
 
-def model_step(model: Transformer) -> Step[KeyValueCache]:
+def _step_of(model: InferenceModel) -> Step[StepCache]:
     """A model as what a search sees of it."""
-
-    def step(tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        return log_probs_of(model.decode_step(tokens, cache))
-
-    return step
+    return lambda tokens, cache: log_probs_of(model.output(model.step(tokens, cache)))
 
 
-def log_probs_of(logits: Tensor) -> Tensor:
-    """Log-probabilities `(N, V)` in float32 of logits `(N, V)`.
-
-    Raises:
-        DecodingError: if they are not numbers.
-    """
-    log_probs = F.log_softmax(logits.float(), dim=1)
-    if log_probs[:, 0].isnan().any():  # then all of the row is
-        raise DecodingError(
-            "the model's probabilities are not numbers: its training diverged; use an earlier checkpoint, or train "
-            "with a lower learning rate"
-        )
-    return log_probs
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Inside, operations of torch use one thread: several workers share the processor instead."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

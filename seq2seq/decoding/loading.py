@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq.checkpoint import load_model
+from seq2seq.checkpoint import load_model, resolve
 from seq2seq.config import Config, load_config
+from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, EngineName, TorchEngine
 from seq2seq.devices import choose_device
@@ -39,7 +40,8 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
         raise CheckpointError(f"{path}: is an export for {exported}; add --engine {exported}, or name a run")
     if name == "torch":
         loaded = load_model(path, str(choose_device(device)))
-        return LoadedEngine(TorchEngine(loaded.model, loaded.tokenizer), loaded.tokenizer, loaded.config)
+        lexicon = Lexicon.load(resolve(path)[0])
+        return LoadedEngine(TorchEngine(loaded.model, loaded.tokenizer, lexicon), loaded.tokenizer, loaded.config)
     if name == "onnx" and exported is None:
         command = "seq2seq export RUN --format onnx --output DIR"
         raise CheckpointError(f"{path}: is no export for onnx; `{command}` makes one")

@@ -24,8 +24,8 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches, pad
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.engine import Task, log_probs_of, rows_of_each, search_steps
-from seq2seq.decoding.search import Hypothesis
+from seq2seq.decoding.engine import Task, rows_of_each, search_steps
+from seq2seq.decoding.search import Hypothesis, log_probs_of
 from seq2seq.devices import choose_device
 from seq2seq.errors import DecodingError
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Step, best_first, force_end, hypothesis
 
-# Tokens (N,) from log-probabilities (N, V), the length with them, and the places in the batch (B,) of the sentences.
-Choice = Callable[[Tensor, int, Tensor], Tensor]
+# Tokens (N,) from log-probabilities (N, V), the length with them, and the places in the batch of the sentences.
+Choice = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 
 def greedy(step: Step[Cache], cache: Cache, bounds: Bounds, config: DecodingConfig) -> list[list[Hypothesis]]:
@@ -37,8 +37,8 @@ def sample(
     """
     noise = _noise(seeds, int(bounds.max_lengths.max()), cache.beam_size).to(bounds.device)  # (B, T, K)
 
-    def draw(log_probs: Tensor, length: int, sentences: Tensor) -> Tensor:
-        return draw_tokens(truncate(log_probs, config), noise[sentences, length - 1].flatten())
+    def draw(log_probs: Tensor, length: int, sentences: Sequence[int]) -> Tensor:
+        return draw_tokens(truncate(log_probs, config), noise[list(sentences), length - 1].flatten())
 
     return _follow(step, cache, bounds, config, draw)
 
@@ -86,37 +86,45 @@ def _follow(
 ) -> list[list[Hypothesis]]:
     """Extend each row by the token that `choose` takes, until all rows of a sentence have ended and it leaves."""
     num_rows, device = cache.beam_size, bounds.device
-    finished: list[list[Hypothesis]] = [[] for _ in range(cache.num_sentences)]
-    sentences, max_lengths = torch.arange(cache.num_sentences), bounds.max_lengths  # (B,), of those that go on
-    totals = torch.zeros(cache.num_sentences, num_rows, device=device)  # (B, K) log-probabilities
-    history = torch.full((cache.num_sentences, num_rows, 1), bounds.start_id, device=device)  # (B, K, T)
-    ended = torch.zeros_like(totals, dtype=torch.bool)  # (B, K)
+    limits = bounds.max_lengths.tolist()
+    sentences = [[_Row() for _ in range(num_rows)] for _ in limits]
+    searched = list(range(len(sentences)))
+    tokens = torch.full((len(sentences) * num_rows,), bounds.start_id, device=device)
+    totals = torch.zeros(len(tokens), device=device)  # (N,) log-probabilities so far
     for length in count(1):
-        at_end = max_lengths <= length
-        log_probs = step(history[:, :, -1].flatten(), cache)
-        force_end(log_probs.view(*totals.shape, -1), at_end, bounds.end_id)
-        tokens = choose(log_probs, length, sentences.to(device)).view_as(totals)
-        gains = log_probs.gather(1, tokens.view(-1, 1)).view_as(totals)
-        totals = torch.where(ended, totals, totals + gains)
-        tokens = tokens.masked_fill(ended, bounds.end_id)  # a row that has ended is padded until its sentence leaves
-        history = torch.cat([history, tokens[:, :, None]], dim=2)
-        ended = ended | (tokens == bounds.end_id)
-        going_on = ~(at_end | ended.all(dim=1).cpu())
-        if going_on.all():
-            continue
-        for b in (~going_on).nonzero().squeeze(1).tolist():
-            rows = zip(history[b, :, 1:].tolist(), totals[b].tolist(), strict=True)
-            found = [hypothesis(_until(bounds.end_id, tokens), total, config) for tokens, total in rows]
-            finished[int(sentences[b])] = best_first(found)
-        if not going_on.any():
+        log_probs = step(tokens, cache)  # (N, V)
+        at_end = [limits[i] <= length for i in searched]
+        if any(at_end):
+            force_end(log_probs.view(len(searched), num_rows, -1), torch.tensor(at_end), bounds.end_id)
+        tokens = choose(log_probs, length, searched)  # (N,)
+        totals = totals + log_probs.gather(1, tokens[:, None]).squeeze(1)
+        rows = [row for i in searched for row in sentences[i]]
+        for row, token, total in zip(rows, tokens.tolist(), totals.tolist(), strict=True):
+            row.extend(token, total, bounds.end_id)
+        kept = [b for b, i in enumerate(searched) if not all(row.ended for row in sentences[i])]
+        if not kept:
             break
-        kept = going_on.nonzero().squeeze(1)
-        sentences, max_lengths = sentences[kept], max_lengths[kept]
-        kept = kept.to(device)
-        totals, history, ended = totals[kept], history[kept], ended[kept]
-        cache.keep_sentences(kept)
-    return finished
+        if len(kept) < len(searched):
+            searched = [searched[b] for b in kept]
+            chosen = torch.tensor(kept, device=device)
+            tokens, totals = (each.view(-1, num_rows)[chosen].flatten() for each in (tokens, totals))
+            cache.keep_sentences(chosen)
+    return [best_first([hypothesis(row.tokens, row.log_prob, config) for row in rows]) for rows in sentences]
 
 
-def _until(end_id: int, tokens: list[int]) -> list[int]:
-    return tokens[: tokens.index(end_id)]
+class _Row:
+    """A path that is followed; what is chosen for it after its end, while others of its sentence go on, is dropped."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.log_prob = 0.0
+        self.ended = False
+
+    def extend(self, token: int, log_prob: float, end_id: int) -> None:
+        """Go on with a token; `log_prob` is that of the whole path with it."""
+        if self.ended:
+            return
+        self.log_prob = log_prob
+        self.ended = token == end_id
+        if not self.ended:
+            self.tokens.append(token)

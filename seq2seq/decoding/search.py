@@ -13,8 +13,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seq2seq.config import DecodingConfig
+from seq2seq.errors import DecodingError
 
 
 class SearchCache(Protocol):
@@ -55,6 +57,19 @@ class Hypothesis(NamedTuple):
     tokens: tuple[int, ...]  # without the start token, without the final end token
     log_prob: float  # of all tokens and the end token, in nats
     score: float  # log_prob / length penalty: what n-best lists are sorted by
+
+
+# The tokens of a hypothesis, the latest first: `(earlier, token)`, or `()`. Hypotheses share what they have in common.
+Path = tuple[()] | tuple["Path", int]
+
+
+def tokens_of(path: Path) -> list[int]:
+    """The tokens of a path, the earliest first."""
+    tokens = []
+    while path:
+        path, token = path
+        tokens.append(token)
+    return tokens[::-1]
 
 
 class Bounds(NamedTuple):
@@ -102,3 +117,18 @@ def force_end(log_probs: Tensor, at_end: Tensor, end_id: int) -> None:
         end = log_probs[sentences, :, end_id]
         log_probs[sentences] = -torch.inf
         log_probs[sentences, :, end_id] = end
+
+
+def log_probs_of(logits: Tensor) -> Tensor:
+    """Log-probabilities `(N, V)` in float32 of logits `(N, V)`.
+
+    Raises:
+        DecodingError: if they are not numbers.
+    """
+    log_probs = F.log_softmax(logits.float(), dim=1)
+    if log_probs[:, 0].isnan().any():  # then all of the row is
+        raise DecodingError(
+            "the model's probabilities are not numbers: its training diverged; use an earlier checkpoint, or train "
+            "with a lower learning rate"
+        )
+    return log_probs

@@ -17,7 +17,7 @@ import numpy as np
 from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
+from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine, one_thread_each
 from seq2seq.decoding.loading import load_engine
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
@@ -176,7 +176,7 @@ class Translator:
         if workers <= 1:
             yield from (self.engine.search(batch, config) for batch in batches)
             return
-        with ThreadPoolExecutor(workers) as pool:
+        with one_thread_each(), ThreadPoolExecutor(workers) as pool:
             yield from pool.map(lambda batch: self.engine.search(batch, config), batches)
 
     def _assemble(self, source: str, parts: Sequence[list[Hypothesis]], config: DecodingConfig) -> Translation:

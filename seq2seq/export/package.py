@@ -21,6 +21,7 @@ from typing import Any
 from seq2seq.checkpoint import LoadedRun, load_model, parameters_of, read_info, resolve, save_checkpoint
 from seq2seq.config import Config, CorpusConfig, save_config
 from seq2seq.data.corpus import read_corpus
+from seq2seq.data.lexicon import Lexicon
 from seq2seq.errors import DataError, ExportError
 from seq2seq.export.card import Card, write_card
 from seq2seq.export.exporter import Format, export, without_data
@@ -58,6 +59,8 @@ def package(
         write_json(partial / "data.lock.json", lock)
         save_config(without_data(loaded.config), partial / "config.toml")
         loaded.tokenizer.save(partial / "tokenizer")
+        if (lexicon := Lexicon.load(folder)) is not None:
+            lexicon.save(partial)
         save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=checkpoint.name)
         for form in publication.formats:
             export(loaded, form, partial / form)

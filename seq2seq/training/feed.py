@@ -84,6 +84,11 @@ class Feed:
     def __len__(self) -> int:
         return len(self._plain)
 
+    @property
+    def examples(self) -> Examples:
+        """The training pairs, each in its best segmentation."""
+        return self._plain
+
     def step(self, position: Position) -> StepBatches:
         """The batches of the step that begins at a position.
 

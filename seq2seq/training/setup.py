@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seq2seq.config import Config, load_config, save_config
 from seq2seq.data.corpus import read_corpus
+from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import ConfigError, DataError, TrainingError
 from seq2seq.settings import flat, to_dict
@@ -127,5 +128,5 @@ def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
     for name in ("checkpoints", "tokenizer", "tensorboard", "base"):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("config.toml", "metrics.jsonl"):
+    for name in ("config.toml", "metrics.jsonl", LEXICON):
         (run / name).unlink(missing_ok=True)

@@ -21,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune
 from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
+from seq2seq.data.lexicon import FILE as LEXICON
+from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import autocast
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
@@ -90,6 +92,8 @@ def train(
         with trainer.stop_on_signals():
             trainer.loop()
         trainer.journal.close()
+        if group.is_first:
+            trainer.write_lexicon()
     return run
 
 
@@ -181,6 +185,13 @@ class _Trainer:
                 scores = self._validate()
             self._save(scores, interrupted=stop == "interrupted")
         self._say_end(stop)
+
+    def write_lexicon(self) -> None:
+        """Write what shortlists are made of, unless an earlier training of the run has."""
+        if not (self.run / LEXICON).exists():
+            model = self.config.model
+            sizes = model.source_vocab_size, model.target_vocab_size
+            learn_lexicon(self.feed.examples, *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step, each target token weighing the same; return its summed losses."""
