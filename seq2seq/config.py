@@ -274,10 +274,10 @@ class DecodingConfig:
     batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
     precision: Annotated[
         WeightPrecision,
-        "of matrix products; int8 is quantised when a model is loaded: faster on a CPU, and nearly the same translations",
+        "of matrix products; int8 weights are rounded at loading: faster on a CPU, nearly the same translations",
     ] = "float32"
     shortlist: Annotated[
-        bool, "choose only among likely translations of the source's tokens, from the run's lexicon: faster, not the same"
+        bool, "consider only likely translations of the source's tokens, by the run's lexicon: faster, not the same"
     ] = False
     too_long: Annotated[Literal["split", "refuse"], "what becomes of sentences longer than the model takes"] = "split"
 

@@ -1,7 +1,7 @@
 """Which target tokens a source token may become: a lexicon that is counted in the training text.
 
-With it, decoding looks at a *shortlist* of the vocabulary only (Jean et al. 2015, section 3.2, arXiv 1412.2007): what the
-lexicon has for the tokens of the batch, and the most frequent tokens of all.
+With it, decoding looks at a *shortlist* of the vocabulary only (Jean et al. 2015, section 3.2, arXiv 1412.2007): what
+the lexicon has for the tokens of the batch, and the most frequent tokens of all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Lexicon:
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, OSError) as error:
-            raise CheckpointError(f"{run / FILE}: is damaged ({error}); `seq2seq train --resume` writes it anew") from None
+            raise CheckpointError(f"{run / FILE}: damaged ({error}); delete it, `train --resume` writes one") from None
 
 
 def learn_lexicon(examples: Examples, source_size: int, target_size: int, joint: bool, seed: int = 1) -> Lexicon:
@@ -108,7 +108,8 @@ def _entries(examples: Examples, drawn: Ints) -> tuple[NDArray[np.int32], NDArra
 def _ranges(starts: Ints, lengths: Ints) -> Ints:
     """`starts[0], starts[0] + 1, ...`, as many as `lengths[0]`, then those of the next start, and so on."""
     before = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    found: Ints = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    return found
 
 
 def _likeliest(sources: Ints, targets: Ints, probability: NDArray[np.float64], size: int) -> NDArray[np.int32]:

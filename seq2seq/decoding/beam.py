@@ -18,12 +18,20 @@ from collections.abc import Sequence
 from itertools import count
 
 import torch
-from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Path, Step, best_first, force_end, hypothesis, tokens_of
-
-_BLOCK = 32  # neighbours of which at first only the greatest is looked at
+from seq2seq.decoding.search import (
+    Bounds,
+    Cache,
+    Hypothesis,
+    Path,
+    Step,
+    best_extensions,
+    best_first,
+    force_end,
+    hypothesis,
+    tokens_of,
+)
 
 
 def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: DecodingConfig) -> list[list[Hypothesis]]:
@@ -102,31 +110,3 @@ class _Sentence:
         if ended:
             self.finished = best_first(self.finished)[: self._wanted]
         self._paths = [(self._paths[parent], token) for parent, token in zip(self.parents, self.tokens, strict=True)]
-
-
-def best_extensions(log_probs: Tensor, totals: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The greatest of `totals (B, K)` + `log_probs (B, K, V)` for each sentence, and their places in `(K * V,)`.
-
-    They are those of `topk`, which is slow over so many. Here the vocabulary is cut into blocks first: the best `number`
-    tokens lie in the `number` blocks whose best token is best, so all others need not be looked at.
-
-    Returns:
-        Both `(B, number)`, best first.
-    """
-    num_sentences, beam_size, num_tokens = log_probs.shape
-    num_blocks = num_tokens // _BLOCK
-    if num_blocks * beam_size < 2 * number:
-        return (totals[:, :, None] + log_probs).flatten(1).topk(number, dim=1)
-    # Token r * num_blocks + g is in block g, so that the greatest of all blocks are found side by side.
-    in_blocks, device = num_blocks * _BLOCK, log_probs.device
-    blocks = log_probs[:, :, :in_blocks].unflatten(2, (_BLOCK, num_blocks))  # (B, K, 32, G)
-    greatest = (blocks.amax(2) + totals[:, :, None]).flatten(1)  # (B, K * G)
-    chosen = greatest.topk(number, dim=1, sorted=False).indices
-    first = chosen // num_blocks * num_tokens + chosen % num_blocks  # (B, number), places of the blocks' first tokens
-    places = (first[:, :, None] + torch.arange(0, in_blocks, num_blocks, device=device)).flatten(1)
-    if in_blocks < num_tokens:  # some tokens fill no block
-        rest = torch.arange(beam_size * num_tokens, device=device).view(beam_size, num_tokens)[:, in_blocks:]
-        places = torch.cat([places, rest.flatten().expand(num_sentences, -1)], dim=1)
-    looked_at = log_probs.flatten(1).gather(1, places) + totals.gather(1, places // num_tokens)
-    best, at = looked_at.topk(number, dim=1)
-    return best, places.gather(1, at)

@@ -52,10 +52,11 @@ class Remembering(Generic[Cache]):
 def suppress(step: Step[Cache], tokens: Sequence[int]) -> Step[Cache]:
     """Never say these tokens."""
 
+    forbidden = torch.tensor(list(tokens), dtype=torch.int64)
+
     def suppressed(latest: Tensor, cache: Cache) -> Tensor:
         log_probs = step(latest, cache)
-        log_probs[:, list(tokens)] = -torch.inf
-        return log_probs
+        return log_probs.index_fill_(1, forbidden.to(log_probs.device), -torch.inf)
 
     return suppressed
 

@@ -19,7 +19,8 @@ from seq2seq.decoding.sampling import greedy, sample
 from seq2seq.decoding.search import Bounds, Hypothesis, Step, log_probs_of
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import DecodingError
-from seq2seq.model.inference import InferenceModel, StepCache
+from seq2seq.model.inference import InferenceModel
+from seq2seq.model.step_cache import StepCache
 from seq2seq.model.transformer import Transformer
 
 EngineName = Literal["torch", "ctranslate2", "onnx"]

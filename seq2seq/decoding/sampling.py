@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Step, best_first, force_end, hypothesis
+from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Step, best_first, force_end, hypothesis, likeliest
 
 # Tokens (N,) from log-probabilities (N, V), the length with them, and the places in the batch of the sentences.
 Choice = Callable[[Tensor, int, Sequence[int]], Tensor]
@@ -18,7 +18,7 @@ Choice = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 def greedy(step: Step[Cache], cache: Cache, bounds: Bounds, config: DecodingConfig) -> list[list[Hypothesis]]:
     """One hypothesis for each sentence: always the likeliest token. The cache has one row for each sentence."""
-    return _follow(step, cache, bounds, config, lambda log_probs, length, sentences: log_probs.argmax(dim=1))
+    return _follow(step, cache, bounds, config, lambda log_probs, length, sentences: likeliest(log_probs))
 
 
 def sample(

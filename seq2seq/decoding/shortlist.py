@@ -12,7 +12,8 @@ from torch import Tensor
 from seq2seq.data.batching import Ints
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.search import Step, log_probs_of
-from seq2seq.model.inference import InferenceModel, StepCache
+from seq2seq.model.inference import InferenceModel
+from seq2seq.model.step_cache import StepCache
 
 
 class Shortlist(NamedTuple):

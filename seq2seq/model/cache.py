@@ -1,4 +1,4 @@
-"""What the decoder remembers between steps, so that each step costs one position."""
+"""What the decoder remembers between steps of `Transformer.decode_step`, so that each step costs one position."""
 
 from __future__ import annotations
 
@@ -42,15 +42,3 @@ class KeyValueCache:
             values = torch.cat([past[1], values], dim=2)
         self._self[layer] = (keys, values)
         return keys, values
-
-    def select(self, rows: Tensor) -> None:
-        """Reorder the rows: row `n` goes on from what was row `rows[n]` `(N,)`, a row of the same sentence."""
-        self._self = [past and (past[0].index_select(0, rows), past[1].index_select(0, rows)) for past in self._self]
-
-    def keep_sentences(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences `(B_new,)`, with their beams."""
-        beams = torch.arange(self.beam_size, device=sentences.device)
-        self.select((sentences[:, None] * self.beam_size + beams).flatten())
-        self.cross = [(k.index_select(0, sentences), v.index_select(0, sentences)) for k, v in self.cross]
-        if self.memory_mask is not None:
-            self.memory_mask = self.memory_mask.index_select(0, sentences)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes.util
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -24,7 +25,7 @@ Result = dict[str, Any]
 class Contestant:
     """A process that waits to be told to work."""
 
-    def __init__(self, name: str, module: str, arguments: Sequence[object], environment: Mapping[str, str] = {}) -> None:
+    def __init__(self, name: str, module: str, arguments: Sequence[object], environment: Mapping[str, str]) -> None:
         """Start `python -m MODULE ARGUMENTS`, and wait until it is ready."""
         self.name = name
         self._process = subprocess.Popen(
@@ -87,7 +88,8 @@ def shown(result: Result) -> Result:
 def jemalloc() -> str | None:
     """The jemalloc library of this machine (Debian: libjemalloc2), if it has one."""
     name = ctypes.util.find_library("jemalloc")
-    places = [Path(folder) / (name or "") for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")]
+    folders = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+    places = [Path(folder) / (name or "") for folder in folders]
     return next((str(place) for place in places if name and place.is_file()), name)
 
 
@@ -111,8 +113,11 @@ def machine() -> str:
     """Processor, cores and torch, in a line."""
     import torch
 
-    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().split("\n") if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown processor'}, {torch.get_num_threads()} cores, torch {torch.__version__}"
+    processor = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n"):
+        if line.startswith("model name"):
+            processor = line.split(":", 1)[1].strip()
+    return f"{processor}, {torch.get_num_threads()} cores, torch {torch.__version__}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

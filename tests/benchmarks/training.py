@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.training RUN [--rounds 3] [--steps 12] [--base] [--json FILE]
 
-RUN is any run that `seq2seq train` or a recipe made with a joint tokenizer: its corpus, its tokenizer and the sizes of its
-model are taken; the models that are trained here are new and are thrown away.
+RUN is any run that `seq2seq train` or a recipe made with a joint tokenizer: its corpus, its tokenizer and the sizes of
+its model are taken; the models that are trained here are new and are thrown away.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         ]
         for name, found in results.items()
     ]  # fmt: skip
-    print(f"{machine()}; {peak:.0f} GFLOP/s in float32; medians of {arguments.rounds} rounds of {arguments.steps} steps\n")
+    rounds = f"medians of {arguments.rounds} rounds of {arguments.steps} steps"
+    print(f"{machine()}; {peak:.0f} GFLOP/s in float32; {rounds}\n")
     print(table(["training", "target tokens/s", "ours / this", "utilisation", "padding", "peak MB"], rows))
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), "peak_gflops": peak, "results": results}, indent=1))
@@ -102,7 +103,7 @@ def _compete(arguments: argparse.Namespace) -> None:
         model = replace(model, **BASE, source_vocab_size=32_000, target_vocab_size=32_000)
     model = replace(model, dropout=0.1, attention_dropout=0.0, activation_dropout=0.0)
     config = replace(config, model=model)
-    feed, position, step = Feed(config, loaded.tokenizer, Processes()), Position(), 0
+    feed, position = Feed(config, loaded.tokenizer, Processes()), Position()
     torch.manual_seed(1)
     train = {"ours": _ours, "huggingface": _huggingface}[arguments.contestant](config, loaded.tokenizer.pad_id)
 

@@ -1,10 +1,10 @@
-"""How fast translation is, beside CTranslate2 and Hugging Face's `generate`: the same weights and the same text, in turn.
+"""How fast translation is, beside CTranslate2 and Hugging Face's `generate`: the same weights and text, in turn.
 
     python -m tests.benchmarks.translation RUN --source FILE --reference FILE [--rounds 3] [--single] [--json FILE]
 
-RUN is any run. CTranslate2 gets it as `seq2seq export` converts it, with a worker of one thread for each core; Hugging Face
-joins in where a model can be a Marian model (post-norm). All are given text and give text. With --single, sentences come
-one at a time, on one thread.
+RUN is any run. CTranslate2 gets it as `seq2seq export` converts it, with a worker of one thread for each core; Hugging
+Face joins in where a model can be a Marian model (post-norm). All are given text and give text; with --single, one
+sentence after another, on one thread.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _compare(arguments: argparse.Namespace) -> None:
                 for name, found in results.items()
             ]  # fmt: skip
             title = "greedy" if beam_size == 1 else f"beam {beam_size}"
-            print(table([title, "sentences/s", *(f"/ {peer}" for peer in peers), "BLEU", "peak MB"], rows) + "\n", flush=True)
+            header = [title, "sentences/s", *(f"/ {peer}" for peer in peers), "BLEU", "peak MB"]
+            print(table(header, rows) + "\n", flush=True)
             report[title] = {"rows": rows, "results": results}
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -80,8 +81,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _start(name: str, beam_size: int, arguments: argparse.Namespace, folder: str) -> Contestant:
     given = [
-        arguments.run.resolve(), "--contestant", name, "--source", arguments.source.resolve(), "--reference",
-        arguments.reference.resolve(), "--beam-sizes", beam_size, "--folder", folder, "--sentences", arguments.sentences,
+        arguments.run.resolve(), "--contestant", name, "--source", arguments.source.resolve(),
+        "--reference", arguments.reference.resolve(), "--beam-sizes", beam_size, "--folder", folder,
+        "--sentences", arguments.sentences,
     ]  # fmt: skip
     threads = {"OMP_NUM_THREADS": "1"} if arguments.single else {}
     return Contestant(name, MODULE, [*given, *(["--single"] if arguments.single else [])], threads)

@@ -105,6 +105,7 @@ def test_logits_equal(ours: Transformer, batch) -> None:
 def test_greedy_output_equals_generate(ours: Transformer, batch) -> None:
     from seq2seq.decoding.beam import beam_search
     from seq2seq.decoding.search import Bounds
+    from seq2seq.model.inference import InferenceModel
 
     source, mask = batch
     generated = marian_like(ours).generate(
@@ -113,9 +114,10 @@ def test_greedy_output_equals_generate(ours: Transformer, batch) -> None:
     expected = []
     for row in generated[:, 1:].tolist():
         expected.append(tuple(row[: row.index(END)] if END in row else row)[:19])
-    cache = ours.start(ours.encode(source, mask))
+    model = InferenceModel(ours)
+    cache = model.start(source, mask, 1)
     bounds = Bounds(START, END, torch.full((6,), 20), torch.device("cpu"))
-    step = lambda tokens, cache: ours.decode_step(tokens, cache).log_softmax(-1)  # noqa: E731
+    step = lambda tokens, cache: model.output(model.step(tokens, cache)).log_softmax(-1)  # noqa: E731
     found = beam_search(step, cache, bounds, DecodingConfig(beam_size=1))
     assert [hypotheses[0].tokens for hypotheses in found] == expected
 

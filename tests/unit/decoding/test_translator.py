@@ -21,7 +21,7 @@ from seq2seq.errors import DecodingError
 
 GREEDY = DecodingConfig(beam_size=1)
 BEAM = DecodingConfig(beam_size=4, n_best=3)
-# Among thousands of draws, rounding, which differs between sizes of batches, decides one now and then; with this seed none.
+# Rounding, which differs between sizes of batches, decides one draw among thousands; with this seed it decides none.
 SAMPLE = DecodingConfig(sample=True, n_best=2, temperature=1.5, seed=2)
 SEARCHES = pytest.mark.parametrize("config", [GREEDY, BEAM, SAMPLE], ids=["greedy", "beam", "sample"])
 

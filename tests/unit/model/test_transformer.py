@@ -50,25 +50,6 @@ def test_cached_decoding_equals_full_decoding(variant) -> None:
     torch.testing.assert_close(steps, model.decode(target, memory), rtol=1e-4, atol=1e-5)
 
 
-def test_beams_share_a_sentence_and_can_be_reordered_and_dropped() -> None:
-    model = tiny()
-    source, mask, target = some_input(sentences=3)
-    memory = model.encode(source, mask)
-    cache = model.start(memory, beam_size=2)
-    first = target[:, 0].repeat_interleave(2)
-    model.decode_step(first, cache)
-    second = torch.stack([target[:, 1], target[:, 2]], dim=1).flatten()
-    model.decode_step(second, cache)
-    cache.select(torch.tensor([1, 0, 3, 3, 4, 5]))  # swap in sentence 0; both beams of sentence 1 go on from its second
-    cache.keep_sentences(torch.tensor([0, 1]))
-    third = target[:2, 3].repeat_interleave(2)
-    logits = model.decode_step(third, cache)
-    for row, (sentence, token) in enumerate([(0, 2), (0, 1), (1, 2), (1, 2)]):
-        prefix = target[sentence, [0, token, 3]][None]
-        alone = model(source[sentence : sentence + 1], mask[sentence : sentence + 1], prefix)[0, -1]
-        torch.testing.assert_close(logits[row], alone, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_padding_does_not_matter(norm: str) -> None:
     model = tiny(norm=norm)

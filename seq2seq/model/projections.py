@@ -1,0 +1,76 @@
+"""Linear layers for inference, in a precision and in the layout that is fastest for it.
+
+Measured on one core with AVX-512 and VNNI, for 256 inputs: int8 takes a third of the time of float32 for 64 rows and
+more; for a single row, quantising it costs more than a small matrix does. oneDNN's own layout of a wide matrix, such as
+the output projection, saves a sixth for many rows, and more for few.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seq2seq.config import WeightPrecision
+
+Projection = Callable[[Tensor], Tensor]  # (..., in) to (..., out)
+
+_WIDE = 4096  # outputs from which a matrix is wide
+_FEW_ROWS = 2  # up to which a small matrix is not worth quantising for
+_MANY_ROWS = 32  # from which oneDNN's int8 products of wide matrices are faster than FBGEMM's
+_SMALL = 2**17  # weights of a small matrix
+
+
+def projection(weight: Tensor, bias: Tensor | None, precision: WeightPrecision) -> Projection:
+    """The linear layer of a weight `(out, in)` and a bias `(out,)`."""
+    match precision:
+        case "float32":
+            return _float32(weight, bias)
+        case "int8":
+            return _int8(weight, bias)
+        case "bfloat16":
+            return _bfloat16(weight, bias)
+
+
+def _float32(weight: Tensor, bias: Tensor | None) -> Projection:
+    if weight.size(0) < _WIDE or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return lambda x: F.linear(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    linear: Projection = lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")  # noqa: E731
+    return linear
+
+
+def _bfloat16(weight: Tensor, bias: Tensor | None) -> Projection:
+    low, low_bias = weight.bfloat16(), bias if bias is None else bias.bfloat16()
+    return lambda x: F.linear(x.bfloat16(), low, low_bias).to(x.dtype)
+
+
+def _int8(weight: Tensor, bias: Tensor | None) -> Projection:
+    """Weights are rounded to 8 bits with a scale for each output, inputs with one for each call."""
+    scales = weight.abs().amax(1).clamp_(min=1e-12).double() / 127
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a future torch will have no such tensors; those that we declare have
+        quantised = torch.quantize_per_channel(weight.float(), scales, torch.zeros_like(scales).long(), 0, torch.qint8)
+    packed = _pack(quantised, bias, "fbgemm")
+    dynamic = torch.ops.quantized.linear_dynamic
+    if weight.size(0) >= _WIDE:
+        for_many = _pack(quantised, bias, "onednn")
+        return lambda x: dynamic(x, for_many if x.size(0) >= _MANY_ROWS else packed)
+    if weight.numel() <= _SMALL:
+        return lambda x: F.linear(x, weight, bias) if x.size(0) <= _FEW_ROWS and x.dim() == 2 else dynamic(x, packed)
+    return lambda x: dynamic(x, packed)
+
+
+def _pack(quantised: Tensor, bias: Tensor | None, engine: str) -> Any:
+    """A matrix in the layout of an engine, if this machine has it."""
+    before = torch.backends.quantized.engine
+    if engine in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = engine
+    try:
+        return torch.ops.quantized.linear_prepack(quantised, bias)
+    finally:
+        torch.backends.quantized.engine = before
