@@ -77,6 +77,11 @@ class Ctranslate2Engine:
             raise DecodingError(_unknown("length_penalty_form", config.length_penalty_form, "it knows power only"))
         if config.min_length_ratio:
             raise DecodingError(_unknown("min_length_ratio", config.min_length_ratio, "it knows no least length"))
+        if config.precision != "float32":
+            command = f"`seq2seq export --format ctranslate2 --quantization {config.precision}`"
+            raise DecodingError(_unknown("precision", config.precision, f"its precision is that of {command}"))
+        if config.shortlist:
+            raise DecodingError(_unknown("shortlist", "true", "its shortlists are made otherwise"))
         if config.sample:
             self._set_seed(config.seed % 2**32)
 

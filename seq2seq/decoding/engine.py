@@ -104,7 +104,9 @@ class TorchEngine:
             raise DecodingError(
                 "`decoding.shortlist` = true: the run has no lexicon; `seq2seq train ... --resume` writes one"
             )
-        self._model_in(config.precision)
+        device = self.model.positions.device
+        if config.precision == "int8" and device.type != "cpu":
+            raise DecodingError(f"`decoding.precision` = int8: is for CPUs, the device is {device}; use bfloat16")
 
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:

@@ -107,7 +107,16 @@ class OnnxEngine:
             )
 
     def check(self, config: DecodingConfig) -> None:
-        """Know all settings."""
+        """Refuse settings that change what is computed; all others are our own search's.
+
+        Raises:
+            DecodingError: which names the setting.
+        """
+        for name, value, plain in (("precision", config.precision, "float32"), ("shortlist", config.shortlist, False)):
+            if value != plain:
+                raise DecodingError(
+                    f"`decoding.{name}` = {str(value).lower()}: the onnx engine cannot; use --engine torch"
+                )
 
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:

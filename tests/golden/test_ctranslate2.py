@@ -114,11 +114,15 @@ def test_where_its_search_is_another_one_the_scores_are_the_models(tokenizer: To
 
 @pytest.mark.parametrize(
     "config",
-    [DecodingConfig(length_penalty_form="gnmt"), DecodingConfig(min_length_ratio=0.5)],
+    [
+        DecodingConfig(length_penalty_form="gnmt"), DecodingConfig(min_length_ratio=0.5),
+        DecodingConfig(precision="int8"), DecodingConfig(shortlist=True),
+    ],
 )
 def test_what_it_cannot_is_refused_by_name(config: DecodingConfig, tokenizer: Tokenizer, tmp_path: Path) -> None:
     _, theirs = engines(KINDS[0], tokenizer, tmp_path)
-    with pytest.raises(DecodingError, match=r"`decoding\.(length_penalty_form|min_length_ratio)` = .* --engine torch"):
+    names = "length_penalty_form|min_length_ratio|precision|shortlist"
+    with pytest.raises(DecodingError, match=rf"`decoding\.({names})` = .* --engine torch"):
         theirs.check(config)
 
 

@@ -22,7 +22,7 @@ from seq2seq.decoding.engine import Task, TorchEngine
 from seq2seq.decoding.onnx import OnnxEngine
 from seq2seq.decoding.scoring import token_log_probs
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import ExportError
+from seq2seq.errors import DecodingError, ExportError
 from seq2seq.export.onnx import write
 from tests.marian_models import sentences, write_tokenizer
 from tests.random_models import random_model
@@ -98,6 +98,12 @@ def test_search_finds_the_same(pair: Pair, search: str, number: int) -> None:
     for mine, other in found:
         assert [each.tokens for each in mine] == [each.tokens for each in other]
         assert [each.log_prob for each in mine] == pytest.approx([each.log_prob for each in other], rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("config", [DecodingConfig(precision="int8"), DecodingConfig(shortlist=True)])
+def test_what_it_cannot_is_refused_by_name(pair: Pair, config: DecodingConfig) -> None:
+    with pytest.raises(DecodingError, match=r"`decoding\.(precision|shortlist)` = .*: the onnx engine cannot"):
+        pair.theirs.check(config)
 
 
 def test_log_probabilities_are_the_same(pair: Pair) -> None:
