@@ -28,6 +28,7 @@ from seq2seq.decoding.search import (
     Step,
     best_extensions,
     best_first,
+    closed_up,
     force_end,
     hypothesis,
     tokens_of,
@@ -61,6 +62,7 @@ def beam_search(step: Step[Cache], cache: Cache, bounds: Bounds, config: Decodin
         if not kept:
             break
         if len(kept) < len(searched):
+            kept = closed_up(kept)
             searched = [searched[b] for b in kept]
             cache.keep_sentences(torch.tensor(kept, device=device))
         rows = [b * beam_size + parent for b, sentence in enumerate(searched) for parent in sentence.parents]

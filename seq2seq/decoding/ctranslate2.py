@@ -38,6 +38,8 @@ _NEARLY_NO_PENALTY = 1e-6  # with exactly 0 it would stop at the first finished 
 class Ctranslate2Engine:
     """Translates with CTranslate2, with one thread for each batch and as many batches at a time as there are cores."""
 
+    in_processes = False
+
     def __init__(self, folder: Path, tokenizer: Tokenizer, max_length: int, device: str = "auto") -> None:
         """Load a converted model.
 

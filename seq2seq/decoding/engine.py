@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -60,7 +59,11 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many batches it works on at a time, each in a thread that calls `search`."""
+        """How many batches it works on at a time, each in a thread or a process that calls `search`."""
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether its workers had better be processes."""
 
     def check(self, config: DecodingConfig) -> None:
         """Refuse settings that it does not know.
@@ -75,6 +78,8 @@ class Engine(Protocol):
 
 class TorchEngine:
     """Our own search over the steps of a model."""
+
+    in_processes = True
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, lexicon: Lexicon | None = None) -> None:
         """Put the model into evaluation mode (no dropout); a lexicon is what shortlists are made of."""
@@ -171,14 +176,3 @@ def search_steps(
 def _step_of(model: InferenceModel) -> Step[StepCache]:
     """A model as what a search sees of it."""
     return lambda tokens, cache: log_probs_of(model.output(model.step(tokens, cache)))
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Inside, operations of torch use one thread: several workers share the processor instead."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -72,6 +72,8 @@ class OnnxCache:
 class OnnxEngine:
     """Translates with onnxruntime; knows all settings, since the search is ours, and works on the CPU."""
 
+    in_processes = False
+
     def __init__(self, folder: Path, tokenizer: Tokenizer, max_length: int, device: str = "auto") -> None:
         """Load an exported model.
 

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.search import Bounds, Cache, Hypothesis, Step, best_first, force_end, hypothesis, likeliest
+from seq2seq.decoding.search import (
+    Bounds,
+    Cache,
+    Hypothesis,
+    Step,
+    best_first,
+    closed_up,
+    force_end,
+    hypothesis,
+    likeliest,
+)
 
 # Tokens (N,) from log-probabilities (N, V), the length with them, and the places in the batch of the sentences.
 Choice = Callable[[Tensor, int, Sequence[int]], Tensor]
@@ -105,6 +115,7 @@ def _follow(
         if not kept:
             break
         if len(kept) < len(searched):
+            kept = closed_up(kept)
             searched = [searched[b] for b in kept]
             chosen = torch.tensor(kept, device=device)
             tokens, totals = (each.view(-1, num_rows)[chosen].flatten() for each in (tokens, totals))

@@ -9,6 +9,7 @@ penalty, in the bounds, and on the source side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -36,7 +37,7 @@ class SearchCache(Protocol):
         """Let row `n` go on from what was row `rows[n]` `(N,)`, a row of the same sentence."""
 
     def keep_sentences(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences `(B_new,)`, with their rows."""
+        """Drop all but the given sentences `(B_new,)`, with their rows, and put these into the given order."""
 
 
 Cache = TypeVar("Cache", bound=SearchCache)
@@ -81,6 +82,13 @@ class Bounds(NamedTuple):
     end_id: int
     max_lengths: Tensor  # (B,) on the CPU, at least 1; at this length the end token is forced, at its true probability
     device: torch.device  # of the step's tensors
+
+
+def closed_up(kept: Sequence[int]) -> list[int]:
+    """Places that are kept, in an order in which the rearmost move into the gaps: little of a cache is copied then."""
+    size, staying = len(kept), set(kept)
+    rearmost = [place for place in kept if place >= size]
+    return [place if place in staying else rearmost.pop() for place in range(size)]
 
 
 def length_penalty(length: int, config: DecodingConfig) -> float:

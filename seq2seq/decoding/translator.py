@@ -6,7 +6,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ import numpy as np
 from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine, one_thread_each
+from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
 from seq2seq.decoding.loading import load_engine
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
+from seq2seq.decoding.workers import Workers
 from seq2seq.errors import DecodingError
 from seq2seq.model.transformer import Transformer
 
@@ -59,6 +59,7 @@ class Translator:
         self.engine: Engine = TorchEngine(model, tokenizer) if isinstance(model, Transformer) else model
         self.tokenizer = tokenizer
         self.config = config or DecodingConfig()
+        self._workers = Workers(self.engine)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", engine: EngineName = "torch") -> Translator:
@@ -162,22 +163,13 @@ class Translator:
         batches = [order[batch] for batch in cut_batches(lengths[order], config.batch_tokens, config.batch_size)]
         limit = self.engine.max_length
         tasks = [[parts[i].task(limit, config) for i in batch] for batch in batches]
-        for batch, results in zip(batches, self._work(tasks, config), strict=True):
+        for batch, results in zip(batches, self._workers.search(tasks, config), strict=True):
             for i, hypotheses in zip(batch, results, strict=True):
                 found[i] = hypotheses
             waiting.subtract(parts[i].sentence for i in batch)
             if progress is not None:
                 progress(len({parts[i].sentence for i in batch if not waiting[parts[i].sentence]}))
         return found
-
-    def _work(self, batches: Sequence[Sequence[Task]], config: DecodingConfig) -> Iterator[list[list[Hypothesis]]]:
-        """What the engine finds for each batch, in order; several at a time if it has several workers."""
-        workers = min(self.engine.workers, len(batches))
-        if workers <= 1:
-            yield from (self.engine.search(batch, config) for batch in batches)
-            return
-        with one_thread_each(), ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(lambda batch: self.engine.search(batch, config), batches)
 
     def _assemble(self, source: str, parts: Sequence[list[Hypothesis]], config: DecodingConfig) -> Translation:
         """The translation of a sentence from the hypotheses of each of its parts."""

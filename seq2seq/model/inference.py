@@ -161,7 +161,8 @@ def _residual(layer: SubLayer) -> Callable[[Tensor, Projection], Tensor]:
 
 
 def _feed_forward(layer: FeedForward, linear: _Linear) -> Projection:
-    inner, output, activation = linear(layer.inner), linear(layer.output), layer.activation
+    inner, output = linear(layer.inner), linear(layer.output)
+    activation = torch.relu_ if layer.activation is F.relu else layer.activation
 
     def gated(x: Tensor) -> Tensor:
         gate, plain = inner(x).chunk(2, dim=-1)

@@ -37,11 +37,13 @@ def projection(weight: Tensor, bias: Tensor | None, precision: WeightPrecision) 
 
 
 def _float32(weight: Tensor, bias: Tensor | None) -> Projection:
-    if weight.size(0) < _WIDE or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    """In oneDNN's own layout where that pays: of matrices that are not small, for more than a few rows."""
+    if weight.numel() <= _SMALL or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return lambda x: F.linear(x, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-    linear: Projection = lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")  # noqa: E731
-    return linear
+    packed, linear = torch.ops.mkldnn._reorder_linear_weight(weight, None), torch.ops.mkldnn._linear_pointwise
+    if weight.size(0) >= _WIDE:
+        return lambda x: linear(x, packed, bias, "none", [], "")
+    return lambda x: F.linear(x, weight, bias) if _rows(x) <= _FEW_ROWS else linear(x, packed, bias, "none", [], "")
 
 
 def _bfloat16(weight: Tensor, bias: Tensor | None) -> Projection:
@@ -59,10 +61,14 @@ def _int8(weight: Tensor, bias: Tensor | None) -> Projection:
     dynamic = torch.ops.quantized.linear_dynamic
     if weight.size(0) >= _WIDE:
         for_many = _pack(quantised, bias, "onednn")
-        return lambda x: dynamic(x, for_many if x.size(0) >= _MANY_ROWS else packed)
+        return lambda x: dynamic(x, for_many if _rows(x) >= _MANY_ROWS else packed)
     if weight.numel() <= _SMALL:
-        return lambda x: F.linear(x, weight, bias) if x.size(0) <= _FEW_ROWS and x.dim() == 2 else dynamic(x, packed)
+        return lambda x: F.linear(x, weight, bias) if _rows(x) <= _FEW_ROWS else dynamic(x, packed)
     return lambda x: dynamic(x, packed)
+
+
+def _rows(x: Tensor) -> int:
+    return x.numel() // x.size(-1)
 
 
 def _pack(quantised: Tensor, bias: Tensor | None, engine: str) -> Any:

@@ -67,13 +67,22 @@ class StepCache:
             self._mask = self._mask.flatten(0, 2).index_select(0, rows).view_as(self._mask)
 
     def keep_sentences(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences `(B_new,)`, with their beams."""
-        end = self.length * self.beam_size
-        for layer, (store, cross) in enumerate(zip(self._stores, self.cross, strict=True)):
-            kept = store.new_empty(2, len(sentences), *store.shape[2:])
-            torch.index_select(store[:, :, :, :end], 1, sentences, out=kept[:, :, :, :end])
-            self._stores[layer] = kept
-            self.cross[layer] = cross.index_select(1, sentences)
+        """Drop all but the given sentences `(B_new,)`, with their beams, and put these into the given order.
+
+        Those that come to stand elsewhere are copied; it is cheap if they are few.
+        """
+        order, end = sentences.tolist(), self.length * self.beam_size
+        moves = [(place, sentence) for place, sentence in enumerate(order) if place != sentence]
+        if any(sentence < len(order) for _, sentence in moves):  # would be overwritten before it is copied
+            self._stores = [store.index_select(1, sentences) for store in self._stores]
+            self.cross = [cross.index_select(1, sentences) for cross in self.cross]
+            moves = []
+        for store, cross in zip(self._stores, self.cross, strict=True):
+            for place, sentence in moves:
+                store[:, place, :, :end] = store[:, sentence, :, :end]
+                cross[:, place] = cross[:, sentence]
+        self._stores = [store[:, : len(order)] for store in self._stores]
+        self.cross = [cross[:, : len(order)] for cross in self.cross]
         if self._mask is not None:
             self._mask = self._mask.index_select(0, sentences)
         if self.memory_mask is not None:

@@ -66,7 +66,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             rows = [
                 [
                     name, f"{speeds[name]:,.0f}", *(f"{speeds[name] / speeds[peer]:.2f}" for peer in peers),
-                    f"{score(found[0]['translations'], [references]).to_json()['bleu']:.2f}",
+                    f"{score(found[0]['translations'], [references]).to_json()['bleu']['score']:.2f}",
                     f"{middle(found, 'peak_megabytes'):,.0f}",
                 ]
                 for name, found in results.items()

@@ -1,0 +1,100 @@
+"""Batches searched side by side, by threads or by processes of one thread each.
+
+A search in Python is many short operations, and Python runs one thread at a time: two threads of it wait for each other
+half the time. So on Linux, our own search has processes. They are forked: they share the model's memory, and start at
+once. Engines whose search is a single long call, and other systems, have threads.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import torch
+
+from seq2seq.config import DecodingConfig
+from seq2seq.decoding.engine import Engine, Task
+from seq2seq.decoding.search import Hypothesis
+from seq2seq.errors import DecodingError
+
+_WATCH_S = 1.0  # between a worker's looks at whether its parent is still there
+
+_engine: Engine | None = None  # of a worker process
+
+
+class Workers:
+    """As many workers as an engine asks for; they are there until the object is not used any more."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pool: Executor | None = None
+
+    def search(
+        self, batches: Sequence[Sequence[Task]], config: DecodingConfig
+    ) -> Iterator[list[list[Hypothesis]]]:
+        """What the engine finds for each batch, in order.
+
+        Raises:
+            DecodingError: if a worker process was killed.
+        """
+        if min(self._engine.workers, len(batches)) <= 1:
+            yield from (self._engine.search(batch, config) for batch in batches)
+        elif self._engine.in_processes and sys.platform == "linux":
+            self._pool = self._pool or _processes(self._engine)
+            try:
+                yield from self._pool.map(_search, batches, [config] * len(batches))
+            except BrokenProcessPool:
+                self._pool = None
+                raise DecodingError(
+                    "a worker process was killed, maybe for want of memory; lower decoding.batch_size, or set "
+                    "OMP_NUM_THREADS=1"
+                ) from None
+        else:
+            with _one_thread_each(), ThreadPoolExecutor(self._engine.workers) as pool:
+                yield from pool.map(lambda batch: self._engine.search(batch, config), batches)
+
+
+def _processes(engine: Engine) -> Executor:
+    context = multiprocessing.get_context("fork")  # what is passed is there already, not sent
+    return ProcessPoolExecutor(engine.workers, context, initializer=_begin, initargs=(engine, os.getpid()))
+
+
+def _begin(engine: Engine, parent: int) -> None:
+    """Make a fresh worker process ready."""
+    global _engine  # noqa: PLW0603
+    _engine = engine
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End this process when its parent is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)
+
+
+def _search(batch: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
+    assert _engine is not None
+    return _engine.search(batch, config)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Inside, operations of torch use one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
