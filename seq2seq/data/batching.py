@@ -32,6 +32,19 @@ class Batch(NamedTuple):
         )
         return Batch(source, source_mask, target_input, target_output, target_mask, self.num_target_tokens)
 
+    def parts(self, positions: int) -> Iterator[Batch]:
+        """The same pairs in smaller batches of at most so many target positions; each is padded anew."""
+        num_sentences, length = self.target_mask.shape
+        rows = max(1, positions // length)
+        for start in range(0, num_sentences, rows):
+            here = slice(start, start + rows)
+            num_target_tokens = int(self.target_mask[here].sum())
+            sources, targets = (int(mask[here].sum(1).max()) for mask in (self.source_mask, self.target_mask))
+            yield Batch(
+                self.source[here, :sources], self.source_mask[here, :sources], self.target_input[here, :targets],
+                self.target_output[here, :targets], self.target_mask[here, :targets], num_target_tokens,
+            )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TokenSequences:

@@ -36,16 +36,20 @@ class TranslationLoss(nn.Module):
         memory = self.model.encode(batch.source, batch.source_mask)
         states = self.model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (M, D)
         targets = batch.target_output[batch.target_mask]  # (M,)
-        if torch.is_autocast_enabled(states.device.type):
-            logits = self.model.output(states).float()
-            smoothed = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.label_smoothing)
-            return smoothed, F.cross_entropy(logits.detach(), targets, reduction="sum")
-        output = self.model.output
-        return linear_cross_entropy(states, weight_of(output), output.bias, targets, self.label_smoothing)
+        output, device = self.model.output, states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        with torch.autocast(device, enabled=False):
+            weight = weight_of(output)
+            return linear_cross_entropy(states.float(), weight, output.bias, targets, self.label_smoothing, dtype)
 
 
 def linear_cross_entropy(
-    states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of `states @ weight.T + bias` and the targets, summed, in chunks of rows.
 
@@ -58,6 +62,7 @@ def linear_cross_entropy(
         bias: `(V,)`, of the output projection, if it has one.
         targets: `(M,)` token ids.
         smoothing: probability that is spread over all V tokens (Szegedy et al. 2016).
+        dtype: in which matrices are multiplied, if not that of the states; all else, sums too, is in theirs.
 
     Returns:
         The smoothed loss, differentiable, and the plain one, which is not, in nats.
@@ -66,7 +71,9 @@ def linear_cross_entropy(
     gradients = tuple(
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in (states, weight, bias)
     )
-    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(states, weight, bias, targets, smoothing, gradients)
+    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(
+        states, weight, bias, targets, smoothing, gradients, dtype or states.dtype
+    )
     return losses
 
 
@@ -82,10 +89,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         smoothing: float,
         gradients: tuple[bool, bool, bool],
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         rows = max(1, _CHUNK_LOGITS // weight.size(0))
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
-        weight_sum = weight.sum(0)
+        factor, weight_sum = weight.to(dtype), weight.sum(0)
         bias_sum = bias.sum() if bias is not None else 0.0
         smoothed, plain = states.new_zeros(()), states.new_zeros(())
         grad_states = torch.empty_like(states) if gradients[0] else None
@@ -93,7 +101,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_bias = torch.full_like(bias, -on_all * len(states)) if bias is not None and gradients[2] else None
         for start in range(0, len(states), rows):
             chunk, target = states[start : start + rows], targets[start : start + rows]
-            logits = F.linear(chunk, weight, bias)  # (rows, V)
+            logits = F.linear(chunk.to(dtype), factor, bias if bias is None else bias.to(dtype))  # (rows, V)
+            logits = logits.to(states.dtype)
             target_logits = logits.gather(1, target[:, None]).squeeze(1)
             largest = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
@@ -101,12 +110,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
             plain += (normaliser - target_logits).sum()
             smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum)).sum()
+            unnormalised = exponentials.to(dtype)  # the softmax, but for division by `total`
             # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
             if grad_states is not None:
-                part = torch.mm(exponentials, weight, out=grad_states[start : start + rows])
+                part = grad_states[start : start + rows]
+                _set_product(part, unnormalised, factor)
                 part.div_(total).sub_(weight[target], alpha=on_target).sub_(weight_sum, alpha=on_all)
             if grad_weight is not None:
-                grad_weight.addmm_(exponentials.t(), chunk / total)
+                _add_product(grad_weight, unnormalised.t(), (chunk / total).to(dtype))
                 grad_weight.index_add_(0, target, chunk, alpha=-on_target)
             if grad_bias is not None:
                 grad_bias.addmv_(exponentials.t(), 1 / total.squeeze(1))
@@ -121,4 +132,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         scale = grad_outputs[0]
         gradients = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
-        return (*gradients, None, None, None)
+        return (*gradients, None, None, None, None)
+
+
+def _set_product(result: Tensor, left: Tensor, right: Tensor) -> None:
+    """Set a matrix to the product of two, which may be of lower precision."""
+    if left.dtype == result.dtype:
+        torch.mm(left, right, out=result)
+    else:
+        result.copy_(left @ right)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add the product of two matrices, which may be of lower precision."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)

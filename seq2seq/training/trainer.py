@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune
 from seq2seq.config import Config, save_config
+from seq2seq.data.batching import Batch
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
@@ -37,6 +38,8 @@ from seq2seq.training.schedule import learning_rate
 from seq2seq.training.setup import set_up_run
 from seq2seq.training.state import Learner, TrainState
 from seq2seq.training.validation import read_validation_pairs, validate
+
+_POSITIONS_IN_CACHE = 1024  # target positions
 
 
 def train(
@@ -196,8 +199,9 @@ class _Trainer:
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step, each target token weighing the same; return its summed losses."""
         losses = torch.zeros(2, device=self.device)
-        for number, batch in enumerate(work.batches):
-            last = number == len(work.batches) - 1
+        batches = [part for batch in work.batches for part in self._parts(batch)]
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
             # Gradients meet once a step, with the last micro-batch.
             unsynced = isinstance(self.criterion, DistributedDataParallel) and not last
             with self.criterion.no_sync() if unsynced else contextlib.nullcontext(), self.autocast:  # type: ignore[operator]
@@ -213,6 +217,10 @@ class _Trainer:
                 "training.warmup_steps, then go on from the last checkpoint with --resume"
             )
         return smoothed_sum, plain_sum
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
+        return batch.parts(_POSITIONS_IN_CACHE) if self.device.type == "cpu" else iter((batch,))
 
     def _reason_to_stop(self) -> str:
         config, state = self.config.training, self.state

@@ -64,3 +64,19 @@ def test_sequences_come_back() -> None:
     packed = TokenSequences.of(rows)
     assert [row.tolist() for row in packed] == rows
     assert packed.lengths.tolist() == [3, 0, 1]
+
+
+@given(seed=st.integers(0, 1000), positions=st.integers(1, 200))
+def test_parts_of_a_batch_hold_the_same_pairs_with_no_more_padding(seed: int, positions: int) -> None:
+    generator = np.random.default_rng(seed)
+    sides = [[generator.integers(4, 50, generator.integers(1, 12)).tolist() for _ in range(9)] for _ in range(2)]
+    batch = make_batch(Examples(*map(TokenSequences.of, sides)), np.arange(9), 0, 2)
+    parts = list(batch.parts(positions))
+    for place in range(5):
+        mask = 1 if place < 2 else 4
+        tokens = [token for part in parts for token in part[place][part[mask]].tolist()]
+        assert tokens == batch[place][batch[mask]].tolist()
+    assert sum(part.num_target_tokens for part in parts) == batch.num_target_tokens
+    for part in parts:
+        assert part.source_mask.any(0).all() and part.target_mask.any(0).all()
+        assert len(part.source) == 1 or len(part.source) * batch.target_mask.size(1) <= positions
