@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -48,7 +49,10 @@ class Workers:
         if min(self._engine.workers, len(batches)) <= 1:
             yield from (self._engine.search(batch, config) for batch in batches)
         elif self._engine.in_processes and sys.platform == "linux":
-            self._pool = self._pool or _processes(self._engine)
+            if self._pool is None:
+                self._pool = _processes(self._engine)
+                # At once and in order: what is left to the interpreter's end may complain there.
+                weakref.finalize(self, self._pool.shutdown).atexit = False
             try:
                 yield from self._pool.map(_search, batches, [config] * len(batches))
             except BrokenProcessPool:

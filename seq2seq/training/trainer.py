@@ -39,7 +39,7 @@ from seq2seq.training.setup import set_up_run
 from seq2seq.training.state import Learner, TrainState
 from seq2seq.training.validation import read_validation_pairs, validate
 
-_POSITIONS_IN_CACHE = 1024  # target positions
+POSITIONS_IN_CACHE = 1024  # target positions
 
 
 def train(
@@ -220,7 +220,7 @@ class _Trainer:
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
-        return batch.parts(_POSITIONS_IN_CACHE) if self.device.type == "cpu" else iter((batch,))
+        return batch.parts(POSITIONS_IN_CACHE) if self.device.type == "cpu" else iter((batch,))
 
     def _reason_to_stop(self) -> str:
         config, state = self.config.training, self.state

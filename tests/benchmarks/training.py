@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of contestants")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contestant")
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
     if arguments.contestant:
         _compete(arguments)
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    environments = {"ours": {}, "huggingface": {}}
+    environments: dict[str, dict[str, str]] = {"ours": {}, "ours, bfloat16": {}, "huggingface": {}}
     if library := jemalloc():
         environments |= {"huggingface, jemalloc": {"LD_PRELOAD": library}}
     else:
@@ -61,7 +62,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         Contestant(
             name, MODULE,
             [arguments.run.resolve(), "--contestant", name.split(",")[0], "--steps", arguments.steps, "--batch-tokens",
-             arguments.batch_tokens, *(["--base"] if arguments.base else [])],
+             arguments.batch_tokens, "--precision", "bfloat16" if "bfloat16" in name else "float32",
+             *(["--base"] if arguments.base else [])],
             environment,
         )
         for name, environment in chosen.items()
@@ -95,9 +97,10 @@ def _compete(arguments: argparse.Namespace) -> None:
     from seq2seq.training.feed import Feed, Position
 
     loaded = load_model(arguments.run)
-    config = replace(
-        loaded.config, training=replace(loaded.config.training, batch_tokens=arguments.batch_tokens, accumulate=1)
+    training = replace(
+        loaded.config.training, batch_tokens=arguments.batch_tokens, accumulate=1, precision=arguments.precision
     )
+    config = replace(loaded.config, training=training)
     model = config.model
     if arguments.base:
         model = replace(model, **BASE, source_vocab_size=32_000, target_vocab_size=32_000)
@@ -142,17 +145,23 @@ def _flops(model, source_ratio: float) -> float:
 def _ours(config, pad_id: int):
     import torch
 
+    from seq2seq.devices import autocast
     from seq2seq.model.transformer import Transformer
     from seq2seq.training.loss import TranslationLoss
     from seq2seq.training.state import Learner
+    from seq2seq.training.trainer import POSITIONS_IN_CACHE
 
+    cpu = torch.device("cpu")
     model = Transformer(config.model).train()
-    learner, criterion = Learner(model, config.training, torch.device("cpu")), TranslationLoss(model, 0.1)
+    learner, criterion = Learner(model, config.training, cpu), TranslationLoss(model, 0.1)
+    precision = autocast(cpu, config.training.precision)
 
     def train(work) -> None:
         for batch in work.batches:
-            smoothed, _ = criterion(batch)
-            (smoothed / work.num_target_tokens).backward()
+            for part in batch.parts(POSITIONS_IN_CACHE):
+                with precision:
+                    smoothed, _ = criterion(part)
+                (smoothed / work.num_target_tokens).backward()
         learner.update(1e-4, 1.0)
 
     return train
