@@ -51,8 +51,8 @@ class Workers:
         elif self._engine.in_processes and sys.platform == "linux":
             if self._pool is None:
                 self._pool = _processes(self._engine)
-                # At once and in order: what is left to the interpreter's end may complain there.
-                weakref.finalize(self, self._pool.shutdown).atexit = False
+                # When the object goes, or the program ends; what is left to the interpreter's end complains there.
+                weakref.finalize(self, self._pool.shutdown)
             try:
                 yield from self._pool.map(_search, batches, [config] * len(batches))
             except BrokenProcessPool:
