@@ -208,9 +208,6 @@ class TrainingConfig:
         int, "the same beside embeddings and output, which a domain with other words needs; 0: these stay as they are"
     ] = 0
     lora_alpha: Annotated[float, "low-rank matrices count lora_alpha / lora_rank"] = 16.0
-    lora_up_rate: Annotated[
-        float, "learning rate of the upper low-rank matrices, in multiples of the others' (LoRA+, Hayou et al. 2024)"
-    ] = 1.0
     lora_dropout: Annotated[float, "dropout before low-rank matrices"] = 0.0
     precision: Annotated[Precision, "of matrix products; bfloat16 and float16 by autocast where the device has it"] = (
         "float32"
@@ -233,7 +230,7 @@ class TrainingConfig:
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha", "lora_up_rate",
+            "lora_embedding_rank", "lora_alpha",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
         for name in ("label_smoothing", "subword_sampling", "ema_decay", "lora_dropout"):

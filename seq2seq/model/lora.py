@@ -102,11 +102,6 @@ def weight_of(layer: nn.Linear) -> Tensor:
     return layer.weight
 
 
-def is_upper(name: str) -> bool:
-    """Whether a parameter of that name is an upper low-rank matrix, B, which begins at zero."""
-    return name.endswith(f".{_UP}")
-
-
 def lora_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The low-rank matrices among the weights of a model."""
     return {name: tensor for name, tensor in weights.items() if name.endswith((f".{_DOWN}", f".{_UP}"))}

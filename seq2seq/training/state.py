@@ -20,7 +20,6 @@ from seq2seq.checkpoint import (
 )
 from seq2seq.config import Metric, TrainingConfig
 from seq2seq.errors import CheckpointError
-from seq2seq.model.lora import is_upper
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.feed import Position
 
@@ -62,7 +61,7 @@ class Learner:
     def update(self, learning_rate: float, clip_norm: float) -> Tensor:
         """Apply the gradients and clear them; return their norm before clipping."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["rate"]
+            group["lr"] = learning_rate
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), clip_norm or float("inf"))
         self.scaler.step(self.optimizer)
@@ -174,13 +173,10 @@ class Learner:
 
 def make_optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); only matrices decay, not biases and norms."""
-    named = {name: parameter for name, parameter in parameters_of(model).items() if parameter.requires_grad}
-    upper = [parameter for name, parameter in named.items() if is_upper(name)]
-    parameters = [parameter for name, parameter in named.items() if not is_upper(name)]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay, "rate": 1.0},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0, "rate": 1.0},
-        {"params": upper, "weight_decay": config.weight_decay, "rate": config.lora_up_rate},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     first, second = config.adam_betas
     groups = [group for group in groups if group["params"]]
