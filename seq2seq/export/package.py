@@ -3,6 +3,7 @@
     DIR/README.md              the model card
     DIR/data.lock.json         the corpora, each with its revision or its SHA-256, and the version of seq2seq
     DIR/config.toml            without corpora and paths
+    DIR/lexicon.safetensors    what shortlists are made of, if the run has it
     DIR/tokenizer/, DIR/checkpoints/NAME/model.safetensors, checkpoint.json
     DIR/ctranslate2/, huggingface/, onnx/   the same model for other engines, if asked for
 
