@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.config import DecodingConfig
 from seq2seq.model.inference import InferenceModel
 from seq2seq.model.projections import projection
 from tests.unit.model.test_transformer import VARIANTS, some_input, tiny
@@ -92,7 +91,3 @@ def test_int8_gives_nearly_the_same_logits() -> None:
         cache = inference.start(source, mask, 1)
         logits.append(torch.stack([inference.output(inference.step(target[:, t], cache)) for t in range(6)]))
     assert (logits[0] - logits[1]).norm() / logits[0].norm() < 0.03
-
-
-def test_precisions_are_those_of_the_settings() -> None:
-    assert DecodingConfig().precision == "float32"
