@@ -1,8 +1,8 @@
 """Batches searched side by side, by threads or by processes of one thread each.
 
 A search in Python is many short operations, and Python runs one thread at a time: two threads of it wait for each other
-much of the time. So on Linux, our own search has processes. They are forked: they share the model's memory, and start at
-once. Engines whose search is a single long call, and other systems, have threads.
+much of the time. So on Linux, our own search has processes. They are forked: they share the model's memory, and start
+at once. Engines whose search is a single long call, and other systems, have threads.
 """
 
 from __future__ import annotations
