@@ -209,9 +209,7 @@ class TrainingConfig:
     ] = 0
     lora_alpha: Annotated[float, "low-rank matrices count lora_alpha / lora_rank"] = 16.0
     lora_dropout: Annotated[float, "dropout before low-rank matrices"] = 0.0
-    precision: Annotated[Precision, "of matrix products; bfloat16 and float16 by autocast where the device has it"] = (
-        "float32"
-    )
+    precision: Annotated[Precision, "of matrix products; bfloat16, float16: faster where there is support"] = "float32"
     ema_decay: Annotated[float, "decay of an exponential moving average of the weights, 0 for none"] = 0.0
     seed: Annotated[int, "seed of the initial weights, the data order, dropout and subword sampling"] = 1
     log_every: Annotated[int, "steps between lines on the console and in metrics.jsonl"] = 50

@@ -26,7 +26,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """A context in which matrix products are computed in the given precision.
+    """A context in which a GPU computes matrix products in the given precision; see `product_dtype` for a CPU.
 
     Raises:
         ConfigError: if the device cannot.
@@ -36,4 +36,9 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ConfigError("`training.precision` = 'bfloat16': this GPU has no bfloat16; use 'float16'")
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")
+    return torch.autocast(device.type, dtype=dtype, enabled=device.type != "cpu" and precision != "float32")
+
+
+def product_dtype(device: torch.device, precision: Precision) -> torch.dtype | None:
+    """In what a CPU computes the products of linear layers, if not as their weights are; see `autocast` for a GPU."""
+    return torch.bfloat16 if device.type == "cpu" and precision == "bfloat16" else None

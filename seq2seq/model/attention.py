@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.model.cache import KeysValues, KeyValueCache
+from seq2seq.model.linear import Linear
 
 
 class SelfAttention(nn.Module):
@@ -15,8 +16,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
-        self.query_key_value = nn.Linear(d_model, 3 * d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.query_key_value = Linear(d_model, 3 * d_model)
+        self.output = Linear(d_model, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """Attend over `x (B, T, D)`; `mask (B, 1, 1, T)` is True where a key takes part; causal: only to the left."""
@@ -38,9 +39,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key_value = Linear(d_model, 2 * d_model)
+        self.output = Linear(d_model, d_model)
 
     def forward(self, x: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from `x (B, T, D)` to `states (B, S, D)` where `mask (B, 1, 1, S)` is True."""

@@ -11,6 +11,7 @@ from seq2seq.config import Activation, ModelConfig
 from seq2seq.model.attention import CrossAttention, SelfAttention
 from seq2seq.model.cache import KeyValueCache
 from seq2seq.model.dropout import Dropout
+from seq2seq.model.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -21,8 +22,8 @@ class FeedForward(nn.Module):
         self.gated = config.activation.endswith("glu")
         self.activation = _activation(config.activation)
         self.activation_dropout = Dropout(config.activation_dropout)
-        self.inner = nn.Linear(config.d_model, config.d_ff * (2 if self.gated else 1))
-        self.output = nn.Linear(config.d_ff, config.d_model)
+        self.inner = Linear(config.d_model, config.d_ff * (2 if self.gated else 1))
+        self.output = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, T, D)` to `(B, T, D)`, each position by itself."""

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from seq2seq.config import TrainingConfig
 from seq2seq.model.dropout import Dropout
+from seq2seq.model.linear import Linear
 from seq2seq.model.transformer import Transformer
 
 _DOWN, _UP = "lora_down", "lora_up"
 
 
-class LoraLinear(nn.Linear):
+class LoraLinear(Linear):
     """W x + b + alpha / r * B A x, with W and b of the layer that it takes the place of (Hu et al. 2021, equation 3).
 
     The layer's own parameters keep their names, so a model's weights are found under the same names with and without.
@@ -35,7 +36,7 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in)` to `(..., out)`."""
-        low = F.linear(self.lora_dropout(x), self.lora_down)
+        low = F.linear(self.lora_dropout(x), self.lora_down)  # of little work, so always in full precision
         return super().forward(x) + F.linear(low, self.lora_up) * self.lora_scale
 
 

@@ -14,6 +14,7 @@ from seq2seq.model.attention import initialise as initialise_attention
 from seq2seq.model.cache import KeyValueCache
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import DecoderLayer, EncoderLayer
+from seq2seq.model.linear import Linear
 from seq2seq.model.positions import sinusoidal_positions
 
 
@@ -42,7 +43,7 @@ class Transformer(nn.Module):
         self.config = config
         self.source_embedding = nn.Embedding(config.source_vocab_size, config.d_model)
         self.target_embedding = nn.Embedding(config.target_vocab_size, config.d_model)
-        self.output = nn.Linear(config.d_model, config.target_vocab_size, bias=config.output_bias)
+        self.output = Linear(config.d_model, config.target_vocab_size, bias=config.output_bias)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         # Post-norm layers end in a norm already.

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seq2seq.data.batching import Batch
+from seq2seq.model.linear import num_padded, padded_rows
 from seq2seq.model.lora import weight_of
 from seq2seq.model.transformer import Transformer
 
@@ -37,7 +37,9 @@ class TranslationLoss(nn.Module):
         states = self.model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (M, D)
         targets = batch.target_output[batch.target_mask]  # (M,)
         output, device = self.model.output, states.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        dtype = output.product_dtype if self.training else None
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             weight = weight_of(output)
             return linear_cross_entropy(states.float(), weight, output.bias, targets, self.label_smoothing, dtype)
@@ -91,18 +93,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients: tuple[bool, bool, bool],
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        rows = max(1, _CHUNK_LOGITS // weight.size(0))
+        rows = min(max(1, _CHUNK_LOGITS // weight.size(0)), len(states))
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
-        factor, weight_sum = weight.to(dtype), weight.sum(0)
-        bias_sum = bias.sum() if bias is not None else 0.0
+        factor, offset = weight.to(dtype), bias if bias is None else bias.to(dtype)
+        weight_sum, bias_sum = weight.sum(0), bias.sum() if bias is not None else 0.0
         smoothed, plain = states.new_zeros(()), states.new_zeros(())
         grad_states = torch.empty_like(states) if gradients[0] else None
         grad_weight = torch.zeros_like(weight) if gradients[1] else None
         grad_bias = torch.full_like(bias, -on_all * len(states)) if bias is not None and gradients[2] else None
+        scratch = _Scratch(states, factor, rows)
         for start in range(0, len(states), rows):
             chunk, target = states[start : start + rows], targets[start : start + rows]
-            logits = F.linear(chunk.to(dtype), factor, bias if bias is None else bias.to(dtype))  # (rows, V)
-            logits = logits.to(states.dtype)
+            logits = scratch.logits(chunk, factor, offset)  # (rows, V)
             target_logits = logits.gather(1, target[:, None]).squeeze(1)
             largest = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
@@ -110,14 +112,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
             plain += (normaliser - target_logits).sum()
             smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum)).sum()
-            unnormalised = exponentials.to(dtype)  # the softmax, but for division by `total`
+            unnormalised = scratch.lowered(exponentials)  # the softmax, but for division by `total`; maybe padded
             # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
             if grad_states is not None:
                 part = grad_states[start : start + rows]
-                _set_product(part, unnormalised, factor)
+                part.copy_((unnormalised @ factor)[: len(chunk)])
                 part.div_(total).sub_(weight[target], alpha=on_target).sub_(weight_sum, alpha=on_all)
             if grad_weight is not None:
-                _add_product(grad_weight, unnormalised.t(), (chunk / total).to(dtype))
+                scratch.add_product(grad_weight, unnormalised, chunk / total)
                 grad_weight.index_add_(0, target, chunk, alpha=-on_target)
             if grad_bias is not None:
                 grad_bias.addmv_(exponentials.t(), 1 / total.squeeze(1))
@@ -135,17 +137,39 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return (*gradients, None, None, None, None)
 
 
-def _set_product(result: Tensor, left: Tensor, right: Tensor) -> None:
-    """Set a matrix to the product of two, which may be of lower precision."""
-    if left.dtype == result.dtype:
-        torch.mm(left, right, out=result)
-    else:
-        result.copy_(left @ right)
+class _Scratch:
+    """Memory for the large matrices of a chunk, used again for each: fresh memory costs more than what fills it.
 
+    In a lower precision, matrices have rows of zeros up to a multiple of some, see `padded_rows`.
+    """
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add the product of two matrices, which may be of lower precision."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total.add_(left @ right)
+    def __init__(self, states: Tensor, factor: Tensor, rows: int) -> None:
+        """Make room for `rows` rows of logits `(rows, V)` in the dtypes of `states (M, D)` and `factor (V, D)`."""
+        self._is_low = factor.dtype != states.dtype
+        self._logits = states.new_empty(rows, len(factor))
+        self._low = factor.new_empty(num_padded(rows), len(factor)) if self._is_low else self._logits
+        self._product = torch.empty_like(factor) if self._is_low else None
+
+    def logits(self, chunk: Tensor, factor: Tensor, offset: Tensor | None) -> Tensor:
+        """`chunk @ factor.T + offset`, computed in their dtype, in that of the states."""
+        rows = padded_rows(chunk, factor.dtype) if self._is_low else chunk
+        low, logits = self._low[: len(rows)], self._logits[: len(chunk)]
+        if offset is None:
+            torch.mm(rows, factor.t(), out=low)
+        else:
+            torch.addmm(offset, rows, factor.t(), out=low)
+        return logits.copy_(low[: len(chunk)]) if self._is_low else logits
+
+    def lowered(self, logits: Tensor) -> Tensor:
+        """What `logits` gave, maybe changed since, in the dtype of the factor, and then rows of no account."""
+        if not self._is_low:
+            return logits
+        self._low[: len(logits)].copy_(logits)
+        return self._low[: num_padded(len(logits))]
+
+    def add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
+        """Add `left.T @ right`, computed in the dtype of the factor, to `total (V, D)`."""
+        if self._product is None:
+            total.addmm_(left.t(), right)
+        else:
+            total.add_(torch.mm(left.t(), padded_rows(right, left.dtype), out=self._product))

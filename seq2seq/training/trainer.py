@@ -25,9 +25,10 @@ from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.devices import autocast
+from seq2seq.devices import autocast, product_dtype
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
+from seq2seq.model.linear import multiply_in
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes, device_of_process, processes
 from seq2seq.training.feed import Feed, StepBatches
@@ -128,6 +129,7 @@ class _Trainer:
         self.tell = say if group.is_first else _silent
         self.learner = Learner(model, config.training, device)
         self.autocast = autocast(device, config.training.precision)
+        multiply_in(model, product_dtype(device, config.training.precision))
         self.criterion: torch.nn.Module = TranslationLoss(model, config.training.label_smoothing)
         self.state, seconds = TrainState(), 0.0
         found = latest(run)

@@ -145,7 +145,8 @@ def _flops(model, source_ratio: float) -> float:
 def _ours(config, pad_id: int):
     import torch
 
-    from seq2seq.devices import autocast
+    from seq2seq.devices import product_dtype
+    from seq2seq.model.linear import multiply_in
     from seq2seq.model.transformer import Transformer
     from seq2seq.training.loss import TranslationLoss
     from seq2seq.training.state import Learner
@@ -154,13 +155,12 @@ def _ours(config, pad_id: int):
     cpu = torch.device("cpu")
     model = Transformer(config.model).train()
     learner, criterion = Learner(model, config.training, cpu), TranslationLoss(model, 0.1)
-    precision = autocast(cpu, config.training.precision)
+    multiply_in(model, product_dtype(cpu, config.training.precision))
 
     def train(work) -> None:
         for batch in work.batches:
             for part in batch.parts(POSITIONS_IN_CACHE):
-                with precision:
-                    smoothed, _ = criterion(part)
+                smoothed, _ = criterion(part)
                 (smoothed / work.num_target_tokens).backward()
         learner.update(1e-4, 1.0)
 
