@@ -78,17 +78,38 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """How a recipe's `prepare` stage cleans training pairs; validation and test text is never changed."""
+    """How training pairs are cleaned, in this order; validation and test text is never changed."""
 
+    unicode_form: Annotated[
+        Literal["none", "nfc", "nfkc"], "Unicode normalisation before all else; nfc: each accented letter one character"
+    ] = "nfc"
+    drop_mojibake: Annotated[bool, "drop pairs with wrongly decoded text, such as Ã¤ for ä"] = True
     max_characters: Annotated[int, "longest side of a pair in characters"] = 1000
+    max_words: Annotated[int, "longest side of a pair in words, between spaces; 0 for no bound"] = 0
     max_ratio: Annotated[float, "longest allowed ratio of the sides' lengths in characters, for pairs over 20"] = 4.0
+    max_repetition: Annotated[int, "most times that a letter or a word may come in a row; 0 for no bound"] = 0
+    drop_copies: Annotated[bool, "drop pairs whose sides are the same, but for case, from four words on"] = False
+    min_letters: Annotated[float, "least share of letters among a side's characters, from 0 to 1"] = 0.0
+    source_scripts: Annotated[
+        tuple[str, ...], "scripts that most letters of the source are of, as Unicode names them: LATIN, CYRILLIC, GREEK, CJK"
+    ] = ()
+    target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
+    match_numbers: Annotated[bool, "drop pairs whose sides have different numbers, from 10 on"] = False
+    identify_language: Annotated[bool, "drop pairs with a side that is surely in another language; an extra"] = False
     deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True
     remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         _at_least("prepare.max_characters", self.max_characters, 1)
+        _at_least("prepare.max_words", self.max_words, 0)
         _at_least("prepare.max_ratio", self.max_ratio, 1)
+        _at_least("prepare.max_repetition", self.max_repetition, 0)
+        _within("prepare.min_letters", self.min_letters, 0, 1)
+        for name in ("source_scripts", "target_scripts"):
+            for script in getattr(self, name):
+                if not script.isupper():
+                    raise ConfigError(f"`prepare.{name}`: {script!r}: write the script in capitals, such as LATIN")
 
 
 @dataclass(frozen=True, kw_only=True)

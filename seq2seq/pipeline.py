@@ -154,8 +154,8 @@ class Pipeline:
                 held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
         pairs: Iterable[SentencePair] = read_corpus(self._corpus("raw", "train"), self.languages, counts)
         if len(held_out) < 2:
-            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts)), held_out)
-        kept = clean(pairs, config.prepare, [*held_out["validation"], *held_out["test"]], counts)
+            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts, self.languages)), held_out)
+        kept = clean(pairs, config.prepare, [*held_out["validation"], *held_out["test"]], counts, self.languages)
         with atomic_directory(self.run / "data") as folder:
             num_pairs = write_text(kept, config.data, folder, "train")
             for name, held in held_out.items():

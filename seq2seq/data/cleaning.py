@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 from seq2seq.config import PrepareConfig
 from seq2seq.data.corpus import SentencePair
+from seq2seq.data.filters import filters_of
 from seq2seq.errors import DataError
 
-_RATIO_FROM = 20  # characters; shorter pairs, such as 是 = "That is right.", have no usual ratio
 _MIN_WORDS = 3  # shorter sentences are held out only when nothing else is left
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
@@ -35,24 +35,30 @@ def clean(
     config: PrepareConfig,
     held_out: Iterable[SentencePair],
     counts: Counter[str],
+    languages: tuple[str, str] = ("", ""),
 ) -> Iterator[SentencePair]:
-    """The pairs that are fit for training, in their order, without control characters and outer space.
+    """The pairs that are fit for training, in their order, normalised, without control characters and outer space.
 
     Args:
         pairs: training pairs.
         config: what to drop.
         held_out: validation and test pairs.
-        counts: dropped pairs are counted here by the first reason that applies, in this order: `empty`, `too_long`,
-            `ratio`, `duplicate`, `overlap` (a side nearly equals the same side of a held-out pair).
+        counts: dropped pairs are counted here by the first reason that applies: the names of `filters_of` in their
+            order, then `duplicate`, and `overlap` (a side nearly equals the same side of a held-out pair).
+        languages: codes of the source and the target language.
+
+    Raises:
+        ConfigError: if a filter is not installed, or does not know a language.
     """
+    filters = filters_of(config, languages)
     held: tuple[set[int], set[int]] = (set(), set())
     for pair in held_out if config.remove_overlap else ():
         for side in (0, 1):
             held[side].add(_digest(near_duplicate_key(pair[side])))
     seen = set[int]()
     for raw in pairs:
-        pair = SentencePair(_tidy(raw.source), _tidy(raw.target))
-        reason = _unfit(pair, config)
+        pair = SentencePair(tidy(raw.source, config), tidy(raw.target, config))
+        reason = next((each.name for each in filters if each.drops(pair)), "")
         if not reason and config.deduplicate:
             digest = _digest("\n".join(pair))
             reason = "duplicate" if digest in seen else ""
@@ -106,18 +112,11 @@ def split_held_out(
     return train, [pairs[index] for index in validation], [pairs[index] for index in test]
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str, config: PrepareConfig) -> str:
+    """A text in the Unicode form that is asked for, without control characters and outer space."""
+    if config.unicode_form != "none" and not text.isascii():
+        text = unicodedata.normalize(config.unicode_form.upper(), text)  # type: ignore[arg-type]
     return (text.translate(_CONTROL_TABLE) if _CONTROL.search(text) else text).strip()
-
-
-def _unfit(pair: SentencePair, config: PrepareConfig) -> str:
-    """Why a pair alone, whatever the others are, is not fit for training; empty if it is."""
-    shorter, longer = sorted(map(len, pair))
-    if not shorter:
-        return "empty"
-    if longer > config.max_characters:
-        return "too_long"
-    return "ratio" if longer > _RATIO_FROM and longer > config.max_ratio * shorter else ""
 
 
 def _digest(text: str) -> int:

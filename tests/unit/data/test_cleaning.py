@@ -71,7 +71,12 @@ def test_fit_pairs_are_kept_as_they_are(pair: tuple[str, str]) -> None:
 
 def test_control_characters_go_and_text_stays() -> None:
     kept, _ = cleaned(("\ufeff a\x00b\tc\rd\x85e \u00ad", "\u3000g\u0301é\x1b "))
-    assert kept == [("ab c d e \u00ad", "g\u0301é")]
+    assert kept == [("ab c d e \u00ad", "ǵé")]
+
+
+@pytest.mark.parametrize(("form", "expected"), [("none", "g\u0301ﬁ"), ("nfc", "ǵﬁ"), ("nfkc", "ǵfi")])
+def test_text_gets_the_unicode_form_that_is_asked_for(form: str, expected: str) -> None:
+    assert cleaned(("g\u0301ﬁ", "b"), config=replace(CONFIG, unicode_form=form))[0] == [(expected, "b")]
 
 
 def test_the_first_of_identical_pairs_is_kept() -> None:
