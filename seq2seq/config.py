@@ -91,7 +91,7 @@ class PrepareConfig:
     drop_copies: Annotated[bool, "drop pairs whose sides are the same, but for case, from four words on"] = False
     min_letters: Annotated[float, "least share of letters among a side's characters, from 0 to 1"] = 0.0
     source_scripts: Annotated[
-        tuple[str, ...], "scripts that most letters of the source are of, as Unicode names them: LATIN, CYRILLIC, GREEK, CJK"
+        tuple[str, ...], "scripts that most letters of the source are of, by their Unicode names, such as LATIN"
     ] = ()
     target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
     match_numbers: Annotated[bool, "drop pairs whose sides have different numbers, from 10 on"] = False
