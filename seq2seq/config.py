@@ -96,8 +96,14 @@ class PrepareConfig:
     target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
     match_numbers: Annotated[bool, "drop pairs whose sides have different numbers, from 10 on"] = False
     identify_language: Annotated[bool, "drop pairs with a side that is surely in another language; an extra"] = False
-    deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True
     remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True
+    deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True
+    deduplicate_by: Annotated[
+        Literal["exact", "normalised"], "what is identical; normalised: but for case, punctuation, space and numbers"
+    ] = "exact"
+    deduplicate_sides: Annotated[
+        Literal["pair", "source", "target", "both"], "what must not have come before: the pair, a side, or either side"
+    ] = "pair"
 
     def __post_init__(self) -> None:
         """Check the bounds."""

@@ -30,6 +30,41 @@ _WORD = re.compile(f"[{_UNSPACED}]|[^ {_UNSPACED}]+")
 Words = frozenset[str]
 
 
+class Judge:
+    """Says of each pair by itself whether it is fit for training; duplicates are another matter."""
+
+    def __init__(self, config: PrepareConfig, languages: tuple[str, str], held_out: Iterable[SentencePair]) -> None:
+        """Judge by filters, and by what validation and test pairs there are.
+
+        Raises:
+            ConfigError: if a filter is not installed, or does not know a language.
+        """
+        self._config = config
+        self._filters = filters_of(config, languages)
+        self._held: tuple[set[int], set[int]] = (set(), set())
+        for pair in held_out if config.remove_overlap else ():
+            for side in (0, 1):
+                self._held[side].add(digest_of(near_duplicate_key(pair[side])))
+
+    @property
+    def reasons(self) -> list[str]:
+        """All that a pair may be dropped for, in the order in which it is asked."""
+        return [each.name for each in self._filters] + (["overlap"] if any(self._held) else [])
+
+    def tidied(self, pair: SentencePair) -> SentencePair:
+        """A pair in the Unicode form that is asked for, without control characters and outer space."""
+        return SentencePair(_tidy(pair.source, self._config), _tidy(pair.target, self._config))
+
+    def reason(self, pair: SentencePair) -> str:
+        """Why a tidied pair is dropped: a name of `reasons`; empty if it is not."""
+        for each in self._filters:
+            if each.drops(pair):
+                return each.name
+        if any(self._held) and any(digest_of(near_duplicate_key(pair[side])) in self._held[side] for side in (0, 1)):
+            return "overlap"
+        return ""
+
+
 def clean(
     pairs: Iterable[SentencePair],
     config: PrepareConfig,
@@ -44,31 +79,47 @@ def clean(
         config: what to drop.
         held_out: validation and test pairs.
         counts: dropped pairs are counted here by the first reason that applies: the names of `filters_of` in their
-            order, then `duplicate`, and `overlap` (a side nearly equals the same side of a held-out pair).
+            order, then `overlap` (a side nearly equals the same side of a held-out pair), and `duplicate`.
         languages: codes of the source and the target language.
 
     Raises:
         ConfigError: if a filter is not installed, or does not know a language.
     """
-    filters = filters_of(config, languages)
-    held: tuple[set[int], set[int]] = (set(), set())
-    for pair in held_out if config.remove_overlap else ():
-        for side in (0, 1):
-            held[side].add(_digest(near_duplicate_key(pair[side])))
-    seen = set[int]()
+    judge = Judge(config, languages, held_out)
+    seen: list[set[int]] = [set() for _ in identities(SentencePair("", ""), config)]
     for raw in pairs:
-        pair = SentencePair(tidy(raw.source, config), tidy(raw.target, config))
-        reason = next((each.name for each in filters if each.drops(pair)), "")
-        if not reason and config.deduplicate:
-            digest = _digest("\n".join(pair))
-            reason = "duplicate" if digest in seen else ""
-            seen.add(digest)
-        if not reason and any(held) and any(_digest(near_duplicate_key(pair[side])) in held[side] for side in (0, 1)):
-            reason = "overlap"
+        pair = judge.tidied(raw)
+        reason = judge.reason(pair)
+        if not reason:
+            keys = identities(pair, config)
+            if any(key in before for key, before in zip(keys, seen, strict=True)):
+                reason = "duplicate"
+            for key, before in zip(keys, seen, strict=True):
+                before.add(key)
         if reason:
             counts[reason] += 1
         else:
             yield pair
+
+
+def identities(pair: SentencePair, config: PrepareConfig) -> list[int]:
+    """What must not have come before, for a pair to be no duplicate: 64-bit numbers, none if duplicates may stay.
+
+    Among a hundred million texts, two different ones have the same number with a chance of 3 in 10,000.
+    """
+    if not config.deduplicate:
+        return []
+    same = near_duplicate_key if config.deduplicate_by == "normalised" else str
+    sides = [same(side) for side in pair]
+    match config.deduplicate_sides:
+        case "pair":
+            return [digest_of("\n".join(sides))]
+        case "source":
+            return [digest_of(sides[0])]
+        case "target":
+            return [digest_of(sides[1])]
+        case "both":
+            return [digest_of(side) for side in sides]
 
 
 def near_duplicate_key(text: str) -> str:
@@ -96,7 +147,7 @@ def split_held_out(
     wanted = validation_size + test_size
     if not wanted:
         return list(pairs), [], []
-    keys = [(_digest(near_duplicate_key(pair.source)), _digest(near_duplicate_key(pair.target))) for pair in pairs]
+    keys = [(digest_of(near_duplicate_key(pair.source)), digest_of(near_duplicate_key(pair.target))) for pair in pairs]
     drawn = _draw(pairs, keys, wanted, seed)
     held_out = [pairs[index] for index in drawn]
     held_keys = [{keys[index][side] for index in drawn} for side in (0, 1)]
@@ -112,14 +163,14 @@ def split_held_out(
     return train, [pairs[index] for index in validation], [pairs[index] for index in test]
 
 
-def tidy(text: str, config: PrepareConfig) -> str:
+def _tidy(text: str, config: PrepareConfig) -> str:
     """A text in the Unicode form that is asked for, without control characters and outer space."""
     if config.unicode_form != "none" and not text.isascii():
         text = unicodedata.normalize(config.unicode_form.upper(), text)  # type: ignore[arg-type]
     return (text.translate(_CONTROL_TABLE) if _CONTROL.search(text) else text).strip()
 
 
-def _digest(text: str) -> int:
+def digest_of(text: str) -> int:
     """64 bits for a text: among ten million texts, two have the same digest with a chance of 3 in a million."""
     return int.from_bytes(blake2b(text.encode("utf-8"), digest_size=8).digest())
 

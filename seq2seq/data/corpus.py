@@ -98,7 +98,10 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
 
 
 def read_corpus(
-    corpus: CorpusConfig, languages: tuple[str, str] = ("", ""), counts: Counter[str] | None = None
+    corpus: CorpusConfig,
+    languages: tuple[str, str] = ("", ""),
+    counts: Counter[str] | None = None,
+    keep_empty: bool = False,
 ) -> Iterator[SentencePair]:
     """The sentence pairs of a corpus, in its order and in bounded memory.
 
@@ -111,6 +114,7 @@ def read_corpus(
         languages: codes of the source and the target language, to find columns by.
         counts: what happens is added here: pairs `read`, pairs dropped for an `empty_source` (or both sides empty) or
             an `empty_target`, and `line_breaks_replaced`: sides with line feeds inside, which become spaces.
+        keep_empty: give pairs with an empty side as well, instead of dropping them.
 
     Raises:
         DataError: if the corpus is missing, damaged or misaligned, with the file and the first line concerned.
@@ -124,7 +128,7 @@ def read_corpus(
                 raise DataError(f"{rows.place(number, side)}: the {_SIDES[side]} side {problem}")
         pair = SentencePair(*(_one_line(value, counts) for value in sides))
         empty = next((side for side in (0, 1) if not pair[side].strip()), None)
-        if empty is None:
+        if empty is None or keep_empty:
             yield pair
         elif corpus.drop_empty:
             counts[f"empty_{_SIDES[empty]}"] += 1

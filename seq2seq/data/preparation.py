@@ -1,0 +1,338 @@
+"""From raw corpora to a prepared one, of any size: filtered, without duplicates, on disk as Arrow files.
+
+The work is done block by block: worker processes judge the pairs of a block, and write those that stay, with their keys
+for finding duplicates, as a *part* into a work folder. When all parts are there, duplicates are found among the keys,
+and each part becomes a shard of the prepared corpus. So memory is that of a few blocks, and one byte a pair.
+
+A part appears when it is complete, and what was killed goes on with the parts that are missing. Parts belong to the
+sources and settings that they were made from; with others, they are made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seq2seq.config import Config, CorpusConfig, PrepareConfig
+from seq2seq.data.cleaning import Judge, digest_of, identities
+from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.duplicates import first_occurrences
+from seq2seq.data.report_page import page
+from seq2seq.errors import DataError
+from seq2seq.files import atomic_directory, atomic_write, atomic_write_bytes, remove_leftovers, sha256_of, write_json
+from seq2seq.settings import to_dict
+
+LOCK, REPORT, PAGE, CORPUS = "prepare.lock.json", "report.json", "report.html", "train"
+BLOCK = 50_000  # pairs
+SAMPLES = 10  # of what each filter dropped
+_WORK = ".parts"
+_DEDUPLICATION = ("deduplicate", "deduplicate_by", "deduplicate_sides")
+_LENGTHS = (0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200)  # words; where the classes of the histogram begin
+
+Progress = Callable[[int], object]  # is called with the number of pairs done since the last call
+
+
+class Prepared(NamedTuple):
+    """What `prepare` made or found."""
+
+    folder: Path
+    report: dict[str, Any]
+    was_there: bool
+
+
+def prepare(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
+    """Filter the training corpora of a config as its `[prepare]` says; `output/train` is a data set for `data.train`.
+
+    Beside it stand `prepare.lock.json`, what it was made from and how, with the hashes of what came out, and the report
+    of what each filter dropped, with samples: `report.json`, and `report.html` to read.
+
+    Raises:
+        DataError: if a corpus cannot be read, nothing is left, or the folder holds something else.
+        ConfigError: if a filter is not installed, or does not know a language.
+    """
+    output = Path(output)
+    if not config.data.train:
+        raise DataError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    recipe = _recipe(config)
+    lock = _read_json(output / LOCK)
+    if output.exists() and any(output.iterdir()) and not lock and not (output / _WORK).exists():
+        raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
+    if lock.get("recipe") == recipe and lock.get("files") == _hashes(output):
+        return Prepared(output, _read_json(output / REPORT), True)
+    work = output / _WORK
+    parts = _judge_all(config, work, _fingerprint(recipe), progress)
+    return Prepared(output, _assemble(config, parts, output, recipe), False)
+
+
+def _recipe(config: Config) -> dict[str, Any]:
+    """All that a prepared corpus depends on, as plain values."""
+    corpora = [*config.data.train, *(each for each in (config.data.validation, config.data.test) if each)]
+    return {
+        "seq2seq": version("seq2seq"),
+        "languages": [config.data.source_language, config.data.target_language],
+        "sources": [_source(corpus) for corpus in corpora],
+        "training_corpora": len(config.data.train),
+        "settings": to_dict(config.prepare),
+    }
+
+
+def _source(corpus: CorpusConfig) -> dict[str, Any]:
+    """What a corpus is, whatever folder it lies in: hashes of its files, or a revision on the Hub; and its columns."""
+    named = {name: value for name, value in to_dict(replace(corpus, weight=1.0)).items() if value not in ("", None)}
+    paths = [Path(value) for name in ("source", "target", "path") if (value := named.pop(name, ""))]
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; check the path")
+    files = chain.from_iterable(sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths)
+    return named | {"files": [{"name": file.name, "sha256": sha256_of(file)} for file in files if file.is_file()]}
+
+
+def _fingerprint(recipe: Mapping[str, Any]) -> str:
+    """A hash of what parts depend on: duplicates are looked for afterwards, but their keys are in the parts."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress) -> list[Path]:
+    """Make all parts that are not there yet; the paths of all, without their endings, in the order of the corpora."""
+    if work.exists() and _read_json(work / "fingerprint.json") != {"fingerprint": fingerprint}:
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / "fingerprint.json", {"fingerprint": fingerprint})
+    remove_leftovers(work)
+    languages = (config.data.source_language, config.data.target_language)
+    corpora = [each for each in (config.data.validation, config.data.test) if each]
+    held_out = [pair for corpus in corpora for pair in read_corpus(corpus, languages)]
+    Judge(config.prepare, languages, held_out)  # refuses here what it would refuse in the workers
+    parts: list[Path] = []
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    begin = partial(_begin, config.prepare, languages, held_out)
+    with ProcessPoolExecutor(workers, initializer=begin) as pool:
+        waiting: deque[tuple[Future[None], int]] = deque()
+        try:
+            for part, block in _blocks(config.data.train, languages, work):
+                parts.append(part)
+                if part.with_suffix(".json").exists():
+                    progress(len(block))
+                    continue
+                waiting.append((pool.submit(_judge_block, block, part), len(block)))
+                while len(waiting) > 2 * workers or (waiting and waiting[0][0].done()):
+                    done, size = waiting.popleft()
+                    done.result()
+                    progress(size)
+            for done, size in waiting:
+                done.result()
+                progress(size)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return parts
+
+
+def _blocks(
+    corpora: Sequence[CorpusConfig], languages: tuple[str, str], work: Path
+) -> Iterator[tuple[Path, list[SentencePair]]]:
+    """Blocks of pairs as they are read, and where their parts go."""
+    for number, corpus in enumerate(corpora):
+        pairs = read_corpus(corpus, languages, keep_empty=corpus.drop_empty)  # the first filter drops and counts them
+        for block_number in count():
+            if not (block := list(islice(pairs, BLOCK))):
+                break
+            yield work / f"corpus{number:03}-{block_number:06}", block
+
+
+_judge: Judge | None = None  # of a worker process
+_config: PrepareConfig | None = None
+
+
+def _begin(config: PrepareConfig, languages: tuple[str, str], held_out: Sequence[SentencePair]) -> None:
+    """Make a worker process ready."""
+    global _judge, _config
+    _judge, _config = Judge(config, languages, held_out), config
+
+
+def _judge_block(block: Sequence[SentencePair], part: Path) -> None:
+    """Write a part: the pairs that stay, their keys, and last what was dropped."""
+    assert _judge is not None
+    assert _config is not None
+    kept: list[SentencePair] = []
+    dropped: dict[str, list[SentencePair]] = {name: [] for name in _judge.reasons}
+    for raw in block:
+        pair = _judge.tidied(raw)
+        if reason := _judge.reason(pair):
+            dropped[reason].append(pair)
+        else:
+            kept.append(pair)
+    keys = np.array([identities(pair, _config) for pair in kept], dtype=np.uint64).reshape(len(kept), _kinds(_config))
+    for number, column in enumerate(keys.T):
+        _save_keys(part.with_suffix(f".{number}.npy"), column)
+    atomic_write_bytes(part.with_suffix(".arrow"), arrow_of(kept))
+    told = {
+        "read": len(block),
+        "dropped": {name: len(pairs) for name, pairs in dropped.items()},
+        "samples": {name: _samples(pairs) for name, pairs in dropped.items()},
+    }
+    write_json(part.with_suffix(".json"), told)
+
+
+def _kinds(config: PrepareConfig) -> int:
+    """How many keys a pair has."""
+    return len(identities(SentencePair("", ""), config))
+
+
+def _save_keys(path: Path, keys: Any) -> None:
+    from io import BytesIO
+
+    file = BytesIO()
+    np.save(file, np.ascontiguousarray(keys))
+    atomic_write_bytes(path, file.getvalue())
+
+
+def _samples(pairs: Iterable[SentencePair]) -> list[list[str]]:
+    """A few of the pairs, chosen by what they are and not by where they stand; texts are cut."""
+    chosen = heapq.nsmallest(SAMPLES, {(digest_of("\n".join(pair)), pair) for pair in pairs})
+    return [[side[:300] for side in pair] for _, pair in chosen]
+
+
+def arrow_of(pairs: Sequence[SentencePair]) -> bytes:
+    """Pairs as a stream of Arrow, with columns `source` and `target`, as `datasets` keeps them."""
+    import pyarrow as pa
+
+    text = {"dtype": "string", "_type": "Value"}
+    features = json.dumps({"info": {"features": {"source": text, "target": text}}})
+    schema = pa.schema([("source", pa.string()), ("target", pa.string())], metadata={"huggingface": features})
+    columns = [pa.array([pair[side] for pair in pairs], pa.string()) for side in (0, 1)]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=schema), max_chunksize=1000)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def pairs_of(path: Path) -> list[SentencePair]:
+    """The pairs of a file that holds what `arrow_of` gave."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        table = pa.ipc.open_stream(file).read_all()
+        sides = (table[name].to_pylist() for name in table.column_names)
+        return [SentencePair(*pair) for pair in zip(*sides, strict=True)]
+
+
+def _assemble(config: Config, parts: Sequence[Path], output: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the duplicates among the parts, and put the prepared corpus and its papers into their places."""
+    work, kinds = output / _WORK, range(_kinds(config.prepare))
+    first = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in kinds]
+    funnel, place, shards = _Funnel(), 0, []
+    with atomic_directory(output / CORPUS) as folder:
+        for number, part in enumerate(parts):
+            pairs = pairs_of(part.with_suffix(".arrow"))
+            flags = np.ones(len(pairs), dtype=bool)
+            for each in first:
+                flags &= each[place : place + len(pairs)]
+            place += len(pairs)
+            kept = [pair for pair, stays in zip(pairs, flags.tolist(), strict=True) if stays]
+            duplicates = [pair for pair, stays in zip(pairs, flags.tolist(), strict=True) if not stays]
+            funnel.add(_read_json(part.with_suffix(".json")), duplicates, kept)
+            if kept:
+                shards.append(f"data-{number:06}.arrow")
+                atomic_write_bytes(folder / shards[-1], arrow_of(kept))
+        if not shards:
+            raise DataError(f"`data.train`: no pair is left ({funnel.told()}); see `[prepare]`")
+        _describe(folder, shards)
+    report = funnel.report()
+    write_json(output / REPORT, report)
+    with atomic_write(output / PAGE) as file:
+        file.write(page(report, recipe["languages"]))
+    counts = {name: report[name] for name in ("read", "dropped", "kept")}
+    write_json(output / LOCK, {"recipe": recipe, "counts": counts, "files": _hashes(output)})
+    shutil.rmtree(work)
+    return report
+
+
+def _describe(folder: Path, shards: Sequence[str]) -> None:
+    """Write what `datasets.load_from_disk` wants to know."""
+    text = {"dtype": "string", "_type": "Value"}
+    write_json(folder / "dataset_info.json", {"features": {"source": text, "target": text}})
+    fingerprint = hashlib.sha256("".join(sha256_of(folder / name) for name in shards).encode()).hexdigest()[:16]
+    write_json(
+        folder / "state.json",
+        {
+            "_data_files": [{"filename": name} for name in shards], "_fingerprint": fingerprint,
+            "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
+            "_split": "train",
+        },
+    )  # fmt: skip
+
+
+class _Funnel:
+    """Adds up what was read, what each filter dropped, with samples, and how long what was kept is."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._dropped: dict[str, int] = {}
+        self._samples: dict[str, list[list[str]]] = {}
+        self._lengths = [Counter[int](), Counter[int]()]
+        self._kept = 0
+
+    def add(self, told: Mapping[str, Any], duplicates: Sequence[SentencePair], kept: Sequence[SentencePair]) -> None:
+        """Add a part."""
+        self._read += told["read"]
+        samples = told["samples"] | {"duplicate": _samples(duplicates)}
+        for name, number in (told["dropped"] | {"duplicate": len(duplicates)}).items():
+            self._dropped[name] = self._dropped.get(name, 0) + number
+            both = [*self._samples.get(name, []), *samples[name]]
+            self._samples[name] = sorted(both, key=lambda pair: digest_of("\n".join(pair)))[:SAMPLES]
+        self._kept += len(kept)
+        for side, counts in enumerate(self._lengths):
+            words = [len(pair[side].split()) for pair in kept]
+            counts.update((np.searchsorted(_LENGTHS, words, side="right") - 1).tolist())
+
+    def told(self) -> str:
+        """All counts in a line."""
+        return ", ".join([f"{self._read:,} read", *(f"{n:,} {name}" for name, n in self._dropped.items() if n)])
+
+    def report(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        filters, rest = [], self._read
+        for name, number in self._dropped.items():
+            samples = self._samples[name]
+            filters.append({"name": name, "in": rest, "dropped": number, "out": rest - number, "samples": samples})
+            rest -= number
+        return {
+            "read": self._read,
+            "dropped": dict(self._dropped),
+            "kept": self._kept,
+            "filters": filters,
+            "words": [
+                {"from": least, "source": self._lengths[0][i], "target": self._lengths[1][i]}
+                for i, least in enumerate(_LENGTHS)
+            ],
+        }
+
+
+def _hashes(output: Path) -> dict[str, str]:
+    """The SHA-256 of all files of the prepared corpus."""
+    return {path.name: sha256_of(path) for path in sorted((output / CORPUS).glob("*")) if path.is_file()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing if there is no such file, or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
