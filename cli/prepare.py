@@ -32,6 +32,8 @@ def prepare(*, config: Path, output: Path, overrides: tuple[str, ...]) -> None:
         done = prepare_corpus(loaded, output, bar.update)
     if done.was_there:
         complain(f"{output}: done already")
+    if done.seconds:
+        complain(", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items()))
     report = done.report
     for each in report["filters"]:
         if each["dropped"]:

@@ -30,14 +30,14 @@ Metric = Literal["bleu", "chrf", "loss"]
 class CorpusConfig:
     """Where sentence pairs come from: two text files, one file with both sides, or a data set of the Hub or on disk."""
 
-    source: Annotated[str, "text file of the source side, one sentence a line (.gz too); goes with `target`"] = ""
+    source: Annotated[str, "text file of the source side, one sentence a line (.gz, .zst too); goes with `target`"] = ""
     target: Annotated[str, "text file of the target side"] = ""
-    path: Annotated[str, "a .tsv, .jsonl or .parquet file (.tsv and .jsonl also .gz), or a saved data set"] = ""
+    path: Annotated[str, "a .tsv, .csv, .jsonl, .parquet, .tmx, .po, .xliff, OPUS .zip file, or a saved data set"] = ""
     dataset: Annotated[str, "name of a data set on the Hugging Face Hub, such as bentrevett/multi30k"] = ""
     subset: Annotated[str, "configuration name of the Hub data set"] = ""
     split: Annotated[str, "split of the data set"] = "train"
     revision: Annotated[str, "commit, tag or branch of the Hub data set; pin a commit to repeat a result"] = ""
-    source_column: Annotated[str, "column of the source side (a 0-based number for .tsv); empty: found by name"] = ""
+    source_column: Annotated[str, "column of the source side; of .tsv its name in line 1, or a number from 0"] = ""
     target_column: Annotated[str, "column of the target side"] = ""
     weight: Annotated[
         float,

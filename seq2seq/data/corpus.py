@@ -1,4 +1,4 @@
-"""Parallel corpora: pairs of text files, TSV, JSONL, and tables (Parquet, saved data sets, the Hugging Face Hub).
+"""Parallel corpora: pairs of text files, TSV, CSV, JSONL, tables, and what translators have (`localisation.py`).
 
 Text is read by bytes here, since most readers of text, `str.splitlines` and `datasets` among them, also end a line at
 U+2028, form feeds or carriage returns. One that does so in one file of a pair shifts all pairs after it, silently.
@@ -6,18 +6,22 @@ U+2028, form feeds or carriage returns. One that does so in one file of a pair s
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, zip_longest
+from dataclasses import replace
+from itertools import accumulate, chain, islice, zip_longest
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from seq2seq.config import CorpusConfig
+from seq2seq.data.localisation import reader
 from seq2seq.data.tables import Table, open_table
+from seq2seq.data.unpacking import open_unpacked
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write
 
@@ -60,7 +64,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     """
     path = Path(path)
     try:
-        with _open(path) as file:
+        with open_unpacked(path) as file:
             for number, raw in enumerate(file, 1):
                 yield _decode(raw.removesuffix(b"\n"), path, number)
     except FileNotFoundError:
@@ -158,11 +162,6 @@ def _one_line(value: str | None, counts: Counter[str]) -> str:
     return value or ""
 
 
-def _open(path: Path) -> IO[bytes]:
-    # GzipFile is no subclass of IO, but has all that is used of it.
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
 def _decode(line: bytes, path: Path, number: int) -> str:
     if number == 1:
         if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line.count(0) * 4 > len(line):
@@ -184,7 +183,7 @@ def _open_rows(corpus: CorpusConfig, languages: tuple[str, str]) -> _Rows:
         source, target = Path(corpus.source), Path(corpus.target)
         return _Rows(_read_text_pair(source, target), (str(source), str(target)), ":")
     path = Path(corpus.path)
-    name = path.name.lower().removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     if corpus.path and not path.exists():
         raise DataError(f"{path}: no such file or folder; check the path")
     if corpus.dataset or path.is_dir() or path.suffix.lower() == ".parquet":
@@ -194,9 +193,13 @@ def _open_rows(corpus: CorpusConfig, languages: tuple[str, str]) -> _Rows:
         return _Rows(_read_tsv(path, corpus), (str(path), str(path)), ":")
     if name.endswith(".jsonl"):
         return _Rows(_read_json(path, corpus, languages), (str(path), str(path)), ":")
+    if name.endswith(".csv"):
+        return _Rows(_read_csv(path, corpus, languages), (str(path), str(path)), ": row ")
+    if read := reader(path):
+        return _Rows(read(path, languages), (str(path), str(path)), ": pair ")
     raise DataError(
-        f"{path}: expected a .tsv, .jsonl or .parquet file or the folder of a saved data set; two text files are given "
-        "as `source` and `target`"
+        f"{path}: expected a .tsv, .csv, .jsonl, .parquet, .tmx, .po, .xliff or OPUS .zip file or the folder of a "
+        "saved data set; two text files are given as `source` and `target`"
     )
 
 
@@ -239,10 +242,13 @@ def _first_slipped(source: Sequence[int], target: Sequence[int]) -> int:
 
 def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
     columns = []
+    if any(column and not column.isdecimal() for column in (corpus.source_column, corpus.target_column)):
+        yield from _read_tsv_with_header(path, corpus)
+        return
     for side, default in zip(_SIDES, ("0", "1"), strict=True):
         column = getattr(corpus, f"{side}_column") or default
-        if not (column.isascii() and column.isdecimal()):
-            raise DataError(f"{path}: `{side}_column` = {column!r}: the columns of a .tsv are numbered, 0 is the first")
+        if not column.isascii():
+            raise DataError(f"{path}: `{side}_column` = {column!r}: give the number in digits from 0 to 9")
         columns.append(int(column))
     source, target = columns
     if source == target:
@@ -261,6 +267,36 @@ def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
         if len(cells) != width:
             raise DataError(f"{path}:{number}: {len(cells)} columns where line 1 has {width}; mend the line")
         yield cells[source], cells[target]
+
+
+def _read_tsv_with_header(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
+    """The two columns that the first line calls by the names that are asked for."""
+    header = next(read_lines(path), "").split("\t")
+    wanted = (corpus.source_column, corpus.target_column)
+    for side, name in zip(_SIDES, wanted, strict=True):
+        if header.count(name) != 1:
+            raise DataError(f"{path}:1: no column {name!r} ({', '.join(header)}); check `{side}_column`")
+    source, target = (str(header.index(name)) for name in wanted)
+    numbered = replace(corpus, source_column=source, target_column=target)
+    yield from islice(_read_tsv(path, numbered), 1, None)
+
+
+def _read_csv(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> Iterator[tuple[Any, Any]]:
+    """The rows under a header; cells with commas, quotes or line feeds are quoted (RFC 4180)."""
+    lines = (f"{line}\n" for line in read_lines(path))
+    rows = csv.reader(lines, strict=True)
+    number = 0
+    try:
+        header = next(rows, [])
+        columns = _find_columns(dict.fromkeys(header), corpus, languages, str(path)) if header else None
+        for number, cells in enumerate(rows, 1):
+            if len(cells) != len(header):
+                told = f"{len(cells)} cells under a header of {len(header)}"
+                raise DataError(f"{path}: row {number}: {told}; mend the row")
+            assert columns is not None
+            yield _select(dict(zip(header, cells, strict=True)), columns, f"{path}: row {number}")
+    except csv.Error as error:
+        raise DataError(f"{path}: row {number + 1}: not CSV ({error}); mend it") from None
 
 
 def _read_json(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> Iterator[tuple[Any, Any]]:

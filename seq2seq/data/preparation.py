@@ -15,6 +15,7 @@ import heapq
 import json
 import os
 import shutil
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,7 +31,7 @@ import numpy as np
 from seq2seq.config import Config, CorpusConfig, PrepareConfig
 from seq2seq.data.cleaning import Judge, digest_of, identities
 from seq2seq.data.corpus import SentencePair, read_corpus
-from seq2seq.data.duplicates import first_occurrences
+from seq2seq.data.duplicates import Flags, first_occurrences
 from seq2seq.data.report_page import page
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_directory, atomic_write, atomic_write_bytes, remove_leftovers, sha256_of, write_json
@@ -52,6 +53,7 @@ class Prepared(NamedTuple):
     folder: Path
     report: dict[str, Any]
     was_there: bool
+    seconds: Mapping[str, float]  # that each stage took
 
 
 def prepare(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
@@ -67,15 +69,32 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     output = Path(output)
     if not config.data.train:
         raise DataError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    clock = _Clock()
     recipe = _recipe(config)
     lock = _read_json(output / LOCK)
     if output.exists() and any(output.iterdir()) and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
     if lock.get("recipe") == recipe and lock.get("files") == _hashes(output):
-        return Prepared(output, _read_json(output / REPORT), True)
-    work = output / _WORK
-    parts = _judge_all(config, work, _fingerprint(recipe), progress)
-    return Prepared(output, _assemble(config, parts, output, recipe), False)
+        return Prepared(output, _read_json(output / REPORT), True, {})
+    clock.lap("hashing the sources")
+    parts = _judge_all(config, output / _WORK, _fingerprint(recipe), progress)
+    clock.lap("filters")
+    first = _first_of_all(config.prepare, parts)
+    clock.lap("duplicates")
+    report = _assemble(parts, first, output, recipe)
+    clock.lap("writing")
+    return Prepared(output, report, False, clock.seconds)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """Note how long it was since the last lap."""
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
 
 
 def _recipe(config: Config) -> dict[str, Any]:
@@ -232,20 +251,22 @@ def pairs_of(path: Path) -> list[SentencePair]:
         return [SentencePair(*pair) for pair in zip(*sides, strict=True)]
 
 
-def _assemble(config: Config, parts: Sequence[Path], output: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _first_of_all(config: PrepareConfig, parts: Sequence[Path]) -> Flags:
+    """Whether each pair of the parts is no duplicate."""
+    kinds = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in range(_kinds(config))]
+    return np.logical_and.reduce(kinds) if kinds else np.ones(0, dtype=bool)
+
+
+def _assemble(parts: Sequence[Path], first: Flags, output: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the duplicates among the parts, and put the prepared corpus and its papers into their places."""
-    work, kinds = output / _WORK, range(_kinds(config.prepare))
-    first = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in kinds]
     funnel, place, shards = _Funnel(), 0, []
     with atomic_directory(output / CORPUS) as folder:
         for number, part in enumerate(parts):
             pairs = pairs_of(part.with_suffix(".arrow"))
-            flags = np.ones(len(pairs), dtype=bool)
-            for each in first:
-                flags &= each[place : place + len(pairs)]
+            flags = first[place : place + len(pairs)].tolist() if len(first) else [True] * len(pairs)
             place += len(pairs)
-            kept = [pair for pair, stays in zip(pairs, flags.tolist(), strict=True) if stays]
-            duplicates = [pair for pair, stays in zip(pairs, flags.tolist(), strict=True) if not stays]
+            kept = [pair for pair, stays in zip(pairs, flags, strict=True) if stays]
+            duplicates = [pair for pair, stays in zip(pairs, flags, strict=True) if not stays]
             funnel.add(_read_json(part.with_suffix(".json")), duplicates, kept)
             if kept:
                 shards.append(f"data-{number:06}.arrow")
@@ -259,7 +280,7 @@ def _assemble(config: Config, parts: Sequence[Path], output: Path, recipe: Mappi
         file.write(page(report, recipe["languages"]))
     counts = {name: report[name] for name in ("read", "dropped", "kept")}
     write_json(output / LOCK, {"recipe": recipe, "counts": counts, "files": _hashes(output)})
-    shutil.rmtree(work)
+    shutil.rmtree(output / _WORK)
     return report
 
 

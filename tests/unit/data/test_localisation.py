@@ -1,0 +1,193 @@
+"""Formats of translators, and tables with headers; files of other programs are at the end."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config import CorpusConfig
+from seq2seq.data.corpus import read_corpus, read_lines
+from seq2seq.errors import DataError
+
+LANGUAGES = ("en", "de")
+
+TMX = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE tmx SYSTEM "tmx14.dtd">
+<tmx version="1.4"><header srclang="en" segtype="sentence" o-tmf="x" adminlang="en" datatype="plaintext"
+ creationtool="x" creationtoolversion="1"/><body>
+<tu tuid="1"><tuv xml:lang="en-US"><seg>Open <bpt i="1">&lt;b&gt;</bpt>the<ept i="1">&lt;/b&gt;</ept> file</seg></tuv>
+ <tuv xml:lang="DE"><seg>Öffne <hi>die</hi> Datei</seg></tuv></tu>
+<tu><tuv xml:lang="de"><seg>nur deutsch</seg></tuv><tuv xml:lang="fr"><seg>oui</seg></tuv></tu>
+<tu><tuv lang="de_AT"><seg>ja
+ doch</seg></tuv><tuv lang="en_GB"><seg>yes</seg></tuv><tuv lang="en"><seg>yeah</seg></tuv></tu>
+</body></tmx>
+"""
+PO = """# A catalogue.
+msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+msgid "dog"
+msgstr "Hund"
+
+msgid "two"
+"words"
+msgstr "zwei\\tWörter"
+
+#, fuzzy
+msgid "cat"
+msgstr "Kater?"
+
+msgid "mouse"
+msgstr ""
+
+msgid "%d file"
+msgid_plural "%d files"
+msgstr[0] "%d Datei"
+msgstr[1] "%d Dateien"
+
+#~ msgid "old"
+#~ msgstr "alt"
+"""
+XLIFF = """<?xml version="1.0" encoding="utf-8"?>
+<xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2">
+<file original="a" source-language="en" target-language="de" datatype="plaintext"><body>
+<trans-unit id="1"><source>dog</source><target>Hund</target></trans-unit>
+<trans-unit id="2"><source>cat</source></trans-unit>
+<trans-unit id="4"><source>cow</source><target state="needs-review-translation">Kuh?</target></trans-unit>
+<trans-unit id="3"><source>a &amp; b</source><target>ä &amp; b</target></trans-unit>
+</body></file></xliff>
+"""
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+
+
+def pairs_of(path: Path, **settings: str) -> list[tuple[str, str]]:
+    return [tuple(pair) for pair in read_corpus(CorpusConfig(path=str(path), **settings), LANGUAGES)]
+
+
+def write(path: Path, text: str | bytes, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tmx_has_units_in_both_languages_without_codes(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.tmx", TMX.replace("UTF-8", encoding), encoding)
+    assert pairs_of(path) == [("Open the file", "Öffne die Datei"), ("yeah", "ja  doch")]
+
+
+def test_tmx_is_read_piece_by_piece(tmp_path: Path) -> None:
+    unit = '<tu><tuv xml:lang="en"><seg>dog</seg></tuv><tuv xml:lang="de"><seg>Hund</seg></tuv></tu>\n'
+    path = write(tmp_path / "a.tmx", f"<tmx><body>\n{unit * 50_000}</body></tmx>")
+    import tracemalloc
+
+    tracemalloc.start()
+    assert sum(1 for _ in read_corpus(CorpusConfig(path=str(path)), LANGUAGES)) == 50_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_po_has_what_is_translated(tmp_path: Path) -> None:
+    expected = [("dog", "Hund"), ("twowords", "zwei\tWörter"), ("%d file", "%d Datei")]
+    assert pairs_of(write(tmp_path / "a.po", PO)) == expected
+
+
+@pytest.mark.parametrize("name", ["a.xlf", "a.xliff"])
+def test_xliff_has_what_is_translated(tmp_path: Path, name: str) -> None:
+    assert pairs_of(write(tmp_path / name, XLIFF)) == [("dog", "Hund"), ("a & b", "ä & b")]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.tmx", TMX), ("a.xlf", XLIFF)])
+def test_entities_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    body = text[text.index("<tmx" if name == "a.tmx" else "<xliff") :]
+    with pytest.raises(DataError, match="declares entities"):
+        pairs_of(write(tmp_path / name, BOMB + body.replace("Hund", "&b;")))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.tmx", b"no XML", "not XML"),
+        ("a.tmx", TMX.encode()[:-20], "not XML"),
+        ("a.xlf", b"<xliff", "not XML"),
+        ("a.po", b'msgid "a\nmsgstr', "cannot be read"),
+        ("a.zip", b"no zip", "damaged, or not a zip archive"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        pairs_of(write(tmp_path / name, data))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_opus_archives(tmp_path: Path) -> None:
+    path = tmp_path / "en-de.txt.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("README", "x")
+        archive.writestr("X.de-en.en", "dog\na\u2028b\n")
+        archive.writestr("X.de-en.de", "Hund\nä\n")
+    assert pairs_of(path) == [("dog", "Hund"), ("a\u2028b", "ä")]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("Y.de", "")
+    with pytest.raises(DataError, match=r"2 files end in \.de"):
+        pairs_of(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X.en", "dog\n")
+        archive.writestr("X.de", "Hund\nzwei\n")
+    with pytest.raises(DataError, match=r"X\.en or X\.de ends before line 2"):
+        pairs_of(path)
+
+
+def test_csv_has_a_header_and_quoted_cells(tmp_path: Path) -> None:
+    text = '\ufeffid,en,de\n1,"a, ""b""\nc","Ä"\n2,,x\n3,dog,Hund\n'
+    assert pairs_of(write(tmp_path / "a.csv", text)) == [('a, "b" c', "Ä"), ("dog", "Hund")]
+    assert pairs_of(tmp_path / "a.csv", source_column="de", target_column="id")[0] == ("Ä", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("en,de\na\n", "row 1: 1 cells under a header of 2"),
+        ("en,de\na,b\n", ""),
+        ('en,de\na,b\na,"b\n', "row 2: not CSV"),
+        ("x,y\na,b\n", "no two columns for 'en' and 'de'"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.csv", text)
+    if not message:
+        assert pairs_of(path) == [("a", "b")]
+        return
+    with pytest.raises(DataError, match=message):
+        pairs_of(path)
+
+
+def test_tsv_columns_by_the_names_of_the_first_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "id\tDeutsch\tEnglish\n1\tHund\tdog\n")
+    assert pairs_of(path, source_column="English", target_column="Deutsch") == [("dog", "Hund")]
+
+
+def test_zstandard(tmp_path: Path) -> None:
+    import zstandard
+
+    packed = zstandard.ZstdCompressor().compress("dog\u2028\nHünd\n".encode() * 20_000)
+    path = write(tmp_path / "a.de.zst", packed)
+    assert list(read_lines(path)) == ["dog\u2028", "Hünd"] * 20_000
+    with pytest.raises(DataError, match=r"a\.de\.zst: cannot be read: damaged, or not zstandard"):
+        list(read_lines(write(path, b"plain text\n")))
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("a.tmx", "defusedxml"), ("a.po", "translate.storage.po"), ("a.zst", "zstandard")]
+)
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    path = write(tmp_path / name, TMX)
+    with pytest.raises(DataError, match=r"pip install 'seq2seq\[localisation\]'"):
+        list(read_lines(path)) if name.endswith(".zst") else pairs_of(path)
