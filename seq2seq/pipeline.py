@@ -227,7 +227,7 @@ class Pipeline:
     def evaluate(self) -> None:
         """Score the translations; write `scores.json`."""
         from seq2seq.checkpoint import latest, read_info
-        from seq2seq.stages import peak_memory_mb
+        from seq2seq.memory import peak_memory_mb
 
         hypotheses, references = read_parallel(self._text("translations", "test", 1), self._text("data", "test", 1))
         scores = score(hypotheses, [references], target_language=self.languages[1])

@@ -15,6 +15,7 @@ from typing import Any
 
 from seq2seq.errors import RecipeError
 from seq2seq.files import sha256_of, write_json
+from seq2seq.memory import peak_memory_mb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +94,3 @@ class StageRecord:
             for path in paths
         }
         return {name: sha256_of(path) if path.exists() else "" for name, path in names.items()}
-
-
-def peak_memory_mb() -> int:
-    """The most memory that this process has held, in megabytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))

@@ -55,7 +55,7 @@ def set_up_run(
     if config.training.initialise_from:
         config, tokenizer = base_of(config, tokenizer, run)
     tokenizer = _make_tokenizer(config, tokenizer, say)
-    config = _with_vocabulary(config, tokenizer)
+    config = with_vocabulary(config, tokenizer)
     if given:
         warn_of_unknown(_side(config, 0), _side(config, 1), tokenizer, say)
     if there:
@@ -91,7 +91,7 @@ def _side(config: Config, side: int) -> Iterator[str]:
     return (pair[side] for pair in read_pairs(config))
 
 
-def _with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
+def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
     """Fill in the vocabulary sizes; a joint tokenizer is needed where all embeddings are tied."""
     if config.model.needs_joint_vocabulary and not tokenizer.joint:
         raise ConfigError(
@@ -109,7 +109,7 @@ def _with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
 def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Config, Tokenizer]:
     """Resume: model and tokenizer must be what they were; other changes are said."""
     tokenizer = Tokenizer.load(run / "tokenizer")
-    config = _with_vocabulary(config, tokenizer)
+    config = with_vocabulary(config, tokenizer)
     before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
     fixed = sorted(name for name in changed if name.startswith(_FIXED) and name != "tokenizer.path")

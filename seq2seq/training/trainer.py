@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 import signal
@@ -15,32 +14,26 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune
 from seq2seq.config import Config, save_config
-from seq2seq.data.batching import Batch
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.devices import autocast, product_dtype
+from seq2seq.devices import autocast
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
-from seq2seq.model.linear import multiply_in
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes, device_of_process, processes
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
-from seq2seq.training.loss import TranslationLoss
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.setup import set_up_run
-from seq2seq.training.state import Learner, TrainState
+from seq2seq.training.state import TrainState
+from seq2seq.training.steps import Steps
 from seq2seq.training.validation import read_validation_pairs, validate
-
-POSITIONS_IN_CACHE = 1024  # target positions
 
 
 def train(
@@ -127,18 +120,15 @@ class _Trainer:
     ) -> None:
         self.config, self.run, self.tokenizer, self.device, self.group = config, run, tokenizer, device, group
         self.tell = say if group.is_first else _silent
-        self.learner = Learner(model, config.training, device)
-        self.autocast = autocast(device, config.training.precision)
-        multiply_in(model, product_dtype(device, config.training.precision))
-        self.criterion: torch.nn.Module = TranslationLoss(model, config.training.label_smoothing)
+        self.steps = Steps(model, config.training, device, group)
+        self.learner = self.steps.learner
         self.state, seconds = TrainState(), 0.0
         found = latest(run)
         if found is not None:
             check_tokenizer(tokenizer, found)
             self.state, seconds = self.learner.load(found)
             self.tell(f"going on from {found}")
-        if group.size > 1:
-            self.criterion = DistributedDataParallel(self.criterion, broadcast_buffers=False)
+        self.steps.share()
         self.feed = Feed(config, tokenizer, group)
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
@@ -199,30 +189,14 @@ class _Trainer:
             learn_lexicon(self.feed.examples, *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
-        """Add up the gradients of one step, each target token weighing the same; return its summed losses."""
-        losses = torch.zeros(2, device=self.device)
-        batches = [part for batch in work.batches for part in self._parts(batch)]
-        for number, batch in enumerate(batches):
-            last = number == len(batches) - 1
-            # Gradients meet once a step, with the last micro-batch.
-            unsynced = isinstance(self.criterion, DistributedDataParallel) and not last
-            with self.criterion.no_sync() if unsynced else contextlib.nullcontext(), self.autocast:  # type: ignore[operator]
-                smoothed, plain = self.criterion(batch.to(self.device))
-                # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
-                scaled: Tensor = smoothed * (self.group.size / work.num_target_tokens)
-                self.learner.scaler.scale(scaled).backward()
-            losses += torch.stack([smoothed.detach(), plain.detach()])
-        smoothed_sum, plain_sum = self.group.sum(losses).tolist()
-        if not math.isfinite(smoothed_sum):
+        """Add up the gradients of one step; return its summed losses."""
+        smoothed, plain = self.steps.gradients(work)
+        if not math.isfinite(smoothed):
             raise TrainingError(
                 f"the loss is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
                 "training.warmup_steps, then go on from the last checkpoint with --resume"
             )
-        return smoothed_sum, plain_sum
-
-    def _parts(self, batch: Batch) -> Iterator[Batch]:
-        """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
-        return batch.parts(POSITIONS_IN_CACHE) if self.device.type == "cpu" else iter((batch,))
+        return smoothed, plain
 
     def _reason_to_stop(self) -> str:
         config, state = self.config.training, self.state

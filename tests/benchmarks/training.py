@@ -145,24 +145,16 @@ def _flops(model, source_ratio: float) -> float:
 def _ours(config, pad_id: int):
     import torch
 
-    from seq2seq.devices import product_dtype
-    from seq2seq.model.linear import multiply_in
     from seq2seq.model.transformer import Transformer
-    from seq2seq.training.loss import TranslationLoss
-    from seq2seq.training.state import Learner
-    from seq2seq.training.trainer import POSITIONS_IN_CACHE
+    from seq2seq.training.distributed import Processes
+    from seq2seq.training.steps import Steps
 
     cpu = torch.device("cpu")
-    model = Transformer(config.model).train()
-    learner, criterion = Learner(model, config.training, cpu), TranslationLoss(model, 0.1)
-    multiply_in(model, product_dtype(cpu, config.training.precision))
+    steps = Steps(Transformer(config.model).train(), config.training, cpu, Processes())
 
     def train(work) -> None:
-        for batch in work.batches:
-            for part in batch.parts(POSITIONS_IN_CACHE):
-                smoothed, _ = criterion(part)
-                (smoothed / work.num_target_tokens).backward()
-        learner.update(1e-4, 1.0)
+        steps.gradients(work)
+        steps.learner.update(1e-4, 1.0)
 
     return train
 

@@ -1,0 +1,62 @@
+"""`seq2seq doctor`: would a training go wrong, how long would it take, and would it fit?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .options import PATH, device_option, set_option
+
+
+@click.command()
+@click.argument("config", type=PATH, metavar="CONFIG.toml")
+@click.option("--output", type=PATH, default=Path("runs"), metavar="RUN", help="Where the run would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
+@set_option
+@device_option
+@click.pass_context
+def doctor(
+    context: click.Context, *, config: Path, output: Path, as_json: bool, overrides: tuple[str, ...], device: str
+) -> None:
+    """Look at a training before it begins.
+
+    Corpora, languages, duplicates, overlap with test text, tokenizer, lengths, memory, disk, and by some steps on this
+    machine how long it will take. Exit status 1 if training would go wrong.
+    """
+    from seq2seq.config import load_config
+
+    loaded = load_config(config, overrides)
+    from seq2seq.doctor import examine
+
+    found = examine(loaded, output, device)
+    if as_json:
+        findings = [finding._asdict() for finding in found.findings]
+        click.echo(json.dumps({"sound": found.is_sound, "findings": findings, "figures": found.figures}, indent=2))
+    else:
+        for line in _told(found.figures):
+            click.echo(line)
+        for finding in found.findings:
+            click.echo(f"{finding.severity}: {finding.check}: {finding.message}")
+        click.echo("sound: training can begin" if found.is_sound else "not sound: mend the errors first")
+    context.exit(0 if found.is_sound else 1)
+
+
+def _told(figures: dict[str, object]) -> list[str]:
+    """The figures in lines for people."""
+    lines = []
+    if "pairs" in figures:
+        assert isinstance(figures["pairs"], dict)
+        lines.append("pairs: " + ", ".join(f"{name} {number:,}" for name, number in figures["pairs"].items()))
+    if "parameters" in figures:
+        lines.append(f"parameters: {figures['parameters']:,}")
+    if "tokens_per_second" in figures:
+        lines += [
+            f"speed: {figures['tokens_per_second']:,.0f} target tokens/s, {figures['hours']:.1f} hours, "
+            f"{figures['epochs']:.1f} epochs",
+            f"memory: {figures['memory_mb']:,.0f} MB",
+        ]
+    if "free_disk_mb" in figures:
+        lines.append(f"disk: checkpoints {figures['checkpoints_mb']:,.0f} MB, free {figures['free_disk_mb']:,.0f} MB")
+    return lines

@@ -1,0 +1,341 @@
+"""A look at a training before it begins: would it go wrong, how long would it take, and would it fit?
+
+Text is read as training reads it, up to a million pairs of each corpus; what is costly looks at a sample of it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from seq2seq.config import Config, CorpusConfig, DataConfig
+from seq2seq.data.cleaning import digest_of, near_duplicate_key
+from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
+from seq2seq.data.filters import is_mojibake
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.errors import Seq2SeqError
+from seq2seq.memory import total_memory_mb
+
+_PAIRS = 1_000_000  # of each corpus that are read
+_SAMPLE = 20_000  # of these that are looked at closely, and that a tokenizer and some steps are trained on
+_BYTES_IN_CHECKPOINT = 12  # for each parameter: it and the two moments of AdamW, in float32
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(NamedTuple):
+    """Something that is wrong: an error makes training go wrong, a warning makes it worse than it could be."""
+
+    check: str
+    severity: Severity
+    message: str  # names the thing, the value and the remedy
+
+
+class Diagnosis(NamedTuple):
+    """All findings, and what was measured, as plain values."""
+
+    findings: list[Finding]
+    figures: dict[str, Any]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether training would not go wrong."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
+    """Look at the corpora, the tokenizer, the model and the machine of a training.
+
+    Args:
+        config: the whole run.
+        output: the run directory that training would write.
+        device: as in `train`.
+    """
+    findings: list[Finding] = []
+    figures: dict[str, Any] = {}
+    with _finding("corpora", findings):
+        text = _read(config.data)
+        findings += [*_of_text(text), *_of_held_out(text), *_of_languages(text, config.data)]
+        figures["pairs"] = {name: corpus.read for name, corpus in text.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            with _finding("tokenizer", findings):
+                tokenizer = _tokenizer(config, text["train"])
+                findings += _of_tokens(config, text, tokenizer, figures)
+                tokenizer.save(Path(folder) / "tokenizer")
+                with _finding("training", findings):
+                    findings += _of_training(config, text["train"], tokenizer, Path(folder), device, figures)
+            if "parameters" in figures:
+                findings += _of_disk(config, output, figures)
+    return Diagnosis(findings, figures)
+
+
+@contextmanager
+def _finding(check: str, findings: list[Finding]) -> Iterator[None]:
+    """Turn an error, which training would meet too, into a finding."""
+    try:
+        yield
+    except Seq2SeqError as error:
+        findings.append(Finding(check, "error", str(error)))
+
+
+class _Text(NamedTuple):
+    """What was read of a corpus."""
+
+    read: int
+    sample: list[SentencePair]
+    empty: int
+    carriage_returns: int
+    duplicates: int
+    keys: tuple[set[int], set[int]]  # of each side's texts, as `near_duplicate_key` has them
+
+
+def _read(data: DataConfig) -> dict[str, _Text]:
+    languages = (data.source_language, data.target_language)
+    corpora: dict[str, Sequence[CorpusConfig]] = {"train": data.train}
+    corpora |= {name: [each] for name, each in (("validation", data.validation), ("test", data.test)) if each}
+    if not data.train:
+        raise Seq2SeqError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    return {name: _read_all(each, languages) for name, each in corpora.items()}
+
+
+def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _Text:
+    generator = random.Random(1)
+    sample: list[SentencePair] = []
+    counts: Counter[str] = Counter()
+    seen: set[int] = set()
+    keys: tuple[set[int], set[int]] = (set(), set())
+    for corpus in corpora:
+        for pair in islice(read_corpus(corpus, languages, counts), _PAIRS):
+            number = counts["kept"]
+            counts["kept"] += 1
+            counts["carriage_returns"] += pair.source.endswith("\r") or pair.target.endswith("\r")
+            digest = digest_of("\n".join(pair))
+            counts["duplicates"] += digest in seen
+            seen.add(digest)
+            if number < _SAMPLE:
+                sample.append(pair)
+            elif (place := generator.randrange(number + 1)) < _SAMPLE:
+                sample[place] = pair
+    for pair in sample:
+        for side in (0, 1):
+            keys[side].add(digest_of(near_duplicate_key(pair[side])))
+    if not sample:
+        raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
+    empty = counts["empty_source"] + counts["empty_target"]
+    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
+
+
+def _name(corpus: CorpusConfig) -> str:
+    return corpus.source or corpus.path or corpus.dataset
+
+
+def _of_text(text: dict[str, _Text]) -> Iterator[Finding]:
+    """Of each corpus by itself."""
+    for name, corpus in text.items():
+        kept = corpus.read - corpus.empty
+        if corpus.empty > 0.05 * corpus.read:
+            yield _warning(
+                "empty sides",
+                f"`data.{name}`: {corpus.empty:,} of {corpus.read:,} pairs have an empty side; check that "
+                "the files belong together",
+            )
+        if corpus.carriage_returns > 0.01 * kept:
+            yield _warning(
+                "line ends",
+                f"`data.{name}`: {corpus.carriage_returns:,} of {kept:,} pairs end in a carriage return, which "
+                "would be learnt; remove it with sed -i 's/\\r$//', or `seq2seq prepare`",
+            )
+        wrong = sum(map(is_mojibake, corpus.sample))
+        if wrong > 0.01 * len(corpus.sample):
+            yield _error(
+                "encoding",
+                f"`data.{name}`: {_share(wrong, len(corpus.sample))} of the pairs have wrongly decoded text, "
+                "such as Ã¤ for ä; convert the source anew, or drop them by `seq2seq prepare`",
+            )
+    train = text["train"]
+    if train.duplicates > 0.1 * train.read:
+        yield _warning(
+            "duplicates",
+            f"`data.train`: {train.duplicates:,} of {train.read:,} pairs came before; drop them by `seq2seq prepare`",
+        )
+
+
+def _of_held_out(text: dict[str, _Text]) -> Iterator[Finding]:
+    """Of what training text and held-out text have in common: next to nothing, if scores are to mean anything."""
+    if "validation" not in text:
+        yield _warning("validation", "`data.validation`: none, so the newest checkpoint counts as the best; name one")
+    for name in ("validation", "test"):
+        if name not in text:
+            continue
+        pairs = text[name].sample
+        both = sum(
+            all(digest_of(near_duplicate_key(pair[side])) in text["train"].keys[side] for side in (0, 1))
+            for pair in pairs
+        )
+        if both > max(1, 0.01 * len(pairs)):
+            yield _error(
+                "overlap",
+                f"`data.{name}`: {_share(both, len(pairs))} of its pairs are in the training text too, so scores "
+                "would say too much; remove them from it by `seq2seq prepare`",
+            )
+
+
+def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]:
+    """Of sides that are swapped: validation against training text, and each against the languages' names."""
+    train = text["train"].sample
+    counts = [Counter(word for pair in train for word in set(pair[side].casefold().split())) for side in (0, 1)]
+
+    def likes_source(texts: Iterable[str]) -> float:
+        """The sum over all words of how much more they belong to the source side, in nats."""
+        words = (word for text in texts for word in text.casefold().split())
+        return sum(math.log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in words)
+
+    for name in ("validation", "test"):
+        if name in text:
+            pairs = text[name].sample[:1000]
+            if likes_source(pair.source for pair in pairs) < likes_source(pair.target for pair in pairs):
+                yield _error(
+                    "swapped languages",
+                    f"`data.{name}`: its source side is in the language of the training text's target side; swap them",
+                )
+    try:
+        from seq2seq.data.filters import other_language
+
+        is_other = other_language((data.source_language, data.target_language))
+    except Seq2SeqError:  # not installed, or languages that it does not know
+        return
+    for name, corpus in text.items():
+        pairs = corpus.sample[:300]
+        swapped = sum(is_other(pair) for pair in pairs)
+        if swapped > 0.5 * len(pairs):
+            languages = f"{data.source_language}-{data.target_language}"
+            yield _error(
+                "swapped languages",
+                f"`data.{name}`: {_share(swapped, len(pairs))} of the pairs are not {languages}; swap "
+                "the sides, or mend `data.source_language` and `data.target_language`",
+            )
+
+
+def _tokenizer(config: Config, train: _Text) -> Tokenizer:
+    if config.training.initialise_from:
+        from seq2seq.checkpoint import resolve
+
+        return Tokenizer.load(resolve(config.training.initialise_from)[0] / "tokenizer")
+    if config.tokenizer.path:
+        return Tokenizer.load(config.tokenizer.path)
+    source, target = ([pair[side] for pair in train.sample] for side in (0, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        return train_tokenizer(config.tokenizer, source, target, Path(folder) / "tokenizer")
+
+
+def _of_tokens(
+    config: Config, text: dict[str, _Text], tokenizer: Tokenizer, figures: dict[str, Any]
+) -> Iterator[Finding]:
+    """Of what the tokenizer makes of the text."""
+    pairs = text.get("validation", text["train"]).sample[:2000]
+    for side, (name, vocabulary) in enumerate((("source", tokenizer.source), ("target", tokenizer.target))):
+        encoded = vocabulary.encode([pair[side] for pair in pairs])
+        tokens = [piece for ids in encoded for piece in vocabulary.tokens(ids)]
+        odd = sum(piece == "<unk>" or (piece.startswith("<0x") and piece.endswith(">")) for piece in tokens)
+        figures[f"unknown_{name}"] = odd / max(len(tokens), 1)
+        if odd > 0.01 * len(tokens):
+            yield _error(
+                "unknown characters",
+                f"tokenizer: {_share(odd, len(tokens))} of the {name} tokens of held-out text are "
+                "unknown or bytes; train it on text like it, or raise `tokenizer.character_coverage`",
+            )
+    sample = text["train"].sample
+    sources, targets = (
+        [len(ids) for ids in vocabulary.encode([pair[side] for pair in sample])]
+        for side, vocabulary in enumerate((tokenizer.source, tokenizer.target))
+    )
+    lengths = [max(pair) for pair in zip(sources, targets, strict=True)]
+    figures["target_tokens"] = round(sum(targets) / len(targets) * text["train"].read)
+    long = sum(length > config.data.max_length for length in lengths)
+    if long > 0.05 * len(lengths):
+        yield (_error if long > 0.5 * len(lengths) else _warning)(
+            "too long",
+            f"{_share(long, len(lengths))} of the training pairs have more tokens than `data.max_length` = "
+            f"{config.data.max_length} and would be dropped; raise it, or shorten them",
+        )
+
+
+def _of_training(
+    config: Config, train: _Text, tokenizer: Tokenizer, folder: Path, device: str, figures: dict[str, Any]
+) -> Iterator[Finding]:
+    """Of the model: how large it is, how much memory it takes, and how long training will be."""
+    import torch
+
+    from seq2seq.model.transformer import Transformer
+    from seq2seq.training.forecast import forecast
+    from seq2seq.training.setup import with_vocabulary
+
+    config = with_vocabulary(config, tokenizer)
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in Transformer(config.model).parameters())
+    figures["parameters"] = parameters
+    total = total_memory_mb()
+    # The weights, their gradients and two moments: without room for these, not even a step can be tried.
+    needed = 16 * parameters / 1024**2
+    if total and needed > total:
+        yield _error(
+            "memory",
+            f"model: its {parameters:,} parameters need {needed:,.0f} MB in training, and the machine has "
+            f"{total:,}; make it smaller (`model.d_model`, `tokenizer.vocab_size`)",
+        )
+        return
+    for side, name in enumerate(("source", "target")):
+        write_lines(folder / name, (pair[side] for pair in train.sample))
+    sample = CorpusConfig(source=str(folder / "source"), target=str(folder / "target"))
+    found = forecast(replace(config, data=replace(config.data, train=(sample,))), str(folder / "tokenizer"), device)
+    hours = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
+    if config.training.max_minutes:
+        hours = min(hours, config.training.max_minutes / 60)
+    figures |= {
+        "tokens_per_second": found.tokens_per_second,
+        "memory_mb": found.peak_memory_mb,
+        "hours": hours,
+        "epochs": config.training.steps * found.tokens_per_step / max(figures["target_tokens"], 1),
+    }
+    if total and found.peak_memory_mb > 0.9 * total:
+        yield _error(
+            "memory",
+            f"training: takes {found.peak_memory_mb:,.0f} MB, and the machine has {total:,}; lower "
+            "`training.batch_tokens`, and raise `training.accumulate` by as much",
+        )
+
+
+def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[Finding]:
+    """Of the room for checkpoints: those that are kept, the best, and one that is being written."""
+    number = config.training.keep_checkpoints + 2
+    needed = number * _BYTES_IN_CHECKPOINT * figures["parameters"]
+    place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    figures |= {"checkpoints_mb": needed / 1024**2, "free_disk_mb": free / 1024**2}
+    if needed > free:
+        yield _error(
+            "disk",
+            f"{place}: {number} checkpoints take {needed / 1024**2:,.0f} MB, and {free / 1024**2:,.0f} are free; "
+            "make room, or lower `training.keep_checkpoints`",
+        )
+
+
+def _error(check: str, message: str) -> Finding:
+    return Finding(check, "error", message)
+
+
+def _warning(check: str, message: str) -> Finding:
+    return Finding(check, "warning", message)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / max(whole, 1):.1%}"

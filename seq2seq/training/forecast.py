@@ -1,0 +1,72 @@
+"""How fast a training will be, and how much memory it takes: by doing some of its steps."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
+
+import torch
+
+from seq2seq.config import Config
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.devices import choose_device
+from seq2seq.errors import TrainingError
+from seq2seq.memory import peak_memory_mb
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.distributed import Processes
+from seq2seq.training.feed import Feed, Position
+from seq2seq.training.steps import Steps
+
+_SECONDS = 12.0  # of steps that are timed
+_LEAST_STEPS = 3
+
+
+class Forecast(NamedTuple):
+    """What some steps showed."""
+
+    tokens_per_second: float  # target tokens, padding not counted
+    tokens_per_step: float
+    peak_memory_mb: float  # of the training process
+    steps: int  # that were done
+
+
+def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> Forecast:
+    """Do some steps of a training in a process of its own, and throw them away.
+
+    Args:
+        config: with the vocabulary sizes filled in; its training corpora are read whole, so give a sample.
+        tokenizer_folder: where the tokenizer is.
+        device: as in `train`.
+
+    Raises:
+        TrainingError: if the process was killed, as it is for want of memory.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure, config, tokenizer_folder, device).result()
+        except BrokenProcessPool:
+            raise TrainingError("a step of training was killed, maybe for want of memory") from None
+
+
+def _measure(config: Config, tokenizer_folder: str, device: str) -> Forecast:
+    tokenizer, chosen = Tokenizer.load(tokenizer_folder), choose_device(device)
+    torch.manual_seed(config.training.seed)
+    steps = Steps(Transformer(config.model).to(chosen).train(), config.training, chosen, Processes())
+    feed, position = Feed(config, tokenizer, Processes()), Position()
+    tokens, seconds, number = 0, 0.0, 0
+    while number < _LEAST_STEPS or (seconds < _SECONDS and number < config.training.steps):
+        began = time.perf_counter()
+        work = feed.step(position)
+        steps.gradients(work)
+        steps.learner.update(0.0, config.training.clip_norm)
+        position = work.position
+        if number:  # the first one makes much ready
+            tokens += work.num_target_tokens
+            seconds += time.perf_counter() - began
+        elif time.perf_counter() - began > _SECONDS:  # then it is not what counts
+            tokens, seconds, number = work.num_target_tokens, time.perf_counter() - began, _LEAST_STEPS
+        number += 1
+    return Forecast(tokens / seconds, tokens / max(number - 1, 1), peak_memory_mb(), number)

@@ -1,0 +1,64 @@
+"""The gradients of a step, on whatever device, in whatever precision, among however many processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from seq2seq.config import TrainingConfig
+from seq2seq.data.batching import Batch
+from seq2seq.devices import autocast, product_dtype
+from seq2seq.model.linear import multiply_in
+from seq2seq.model.transformer import Transformer
+from seq2seq.training.distributed import Processes
+from seq2seq.training.feed import StepBatches
+from seq2seq.training.loss import TranslationLoss
+from seq2seq.training.state import Learner
+
+_POSITIONS_IN_CACHE = 1024  # target positions
+
+
+class Steps:
+    """A model, its loss and its learner."""
+
+    def __init__(self, model: Transformer, config: TrainingConfig, device: torch.device, group: Processes) -> None:
+        """Make ready to train a model that is on the device.
+
+        Raises:
+            ConfigError: if the device has not the precision.
+        """
+        self.learner = Learner(model, config, device)
+        self._autocast = autocast(device, config.precision)
+        multiply_in(model, product_dtype(device, config.precision))
+        self._criterion: torch.nn.Module = TranslationLoss(model, config.label_smoothing)
+        self._device, self._group = device, group
+
+    def share(self) -> None:
+        """Let gradients meet among the processes; to be called when the weights are those to begin with."""
+        if self._group.size > 1:
+            self._criterion = DistributedDataParallel(self._criterion, broadcast_buffers=False)
+
+    def gradients(self, work: StepBatches) -> tuple[float, float]:
+        """Add up the gradients of one step, each target token weighing the same; return its summed losses in nats."""
+        losses = torch.zeros(2, device=self._device)
+        batches = [part for batch in work.batches for part in self._parts(batch)]
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            # Gradients meet once a step, with the last micro-batch.
+            unsynced = isinstance(self._criterion, DistributedDataParallel) and not last
+            with self._criterion.no_sync() if unsynced else contextlib.nullcontext(), self._autocast:  # type: ignore[operator]
+                smoothed, plain = self._criterion(batch.to(self._device))
+                # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
+                scaled: Tensor = smoothed * (self._group.size / work.num_target_tokens)
+                self.learner.scaler.scale(scaled).backward()
+            losses += torch.stack([smoothed.detach(), plain.detach()])
+        smoothed_sum, plain_sum = self._group.sum(losses).tolist()
+        return smoothed_sum, plain_sum
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
+        return batch.parts(_POSITIONS_IN_CACHE) if self._device.type == "cpu" else iter((batch,))

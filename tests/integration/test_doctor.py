@@ -1,0 +1,169 @@
+"""The doctor: each thing that can be wrong, broken once; and a sound set-up, of which nothing is to be found."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from seq2seq import doctor
+from seq2seq.config import load_config
+from seq2seq.doctor import examine
+from seq2seq.training import forecast as forecast_module
+from seq2seq.training.forecast import Forecast
+
+CONFIG = """\
+[data]
+source_language = "xx"
+target_language = "yy"
+train = [{ source = "train.de", target = "train.en" }]
+validation = { source = "valid.de", target = "valid.en" }
+test = { source = "test.de", target = "test.en" }
+[tokenizer]
+vocab_size = 300
+byte_fallback = false
+[model]
+encoder_layers = 1
+decoder_layers = 1
+d_model = 32
+d_ff = 64
+num_heads = 2
+[training]
+steps = 4
+batch_tokens = 512
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound set-up of made-up sentences, all different."""
+    generator = random.Random(1)
+    words = ["".join(generator.choices("abcdefgh", k=generator.randint(3, 6))) for _ in range(200)]
+    for name, size in {"train": 400, "valid": 40, "test": 40}.items():
+        lines = [generator.choices(words, k=generator.randint(5, 9)) for _ in range(size)]
+        write(tmp_path / f"{name}.de", [" ".join(line) for line in lines])
+        write(tmp_path / f"{name}.en", [" ".join(word[::-1].upper() for word in line) for line in lines])
+    (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
+    return tmp_path
+
+
+def write(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def rewrite(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
+    return lambda folder: write(folder / name, change(read(folder / name)))
+
+
+def swap(folder: Path) -> None:
+    (folder / "valid.de").rename(folder / "other")
+    (folder / "valid.en").rename(folder / "valid.de")
+    (folder / "other").rename(folder / "valid.en")
+
+
+def overlap(folder: Path) -> None:
+    for side in ("de", "en"):
+        write(folder / f"test.{side}", read(folder / f"test.{side}")[:30] + read(folder / f"train.{side}")[:10])
+
+
+def repeat(folder: Path) -> None:
+    for side in ("de", "en"):
+        write(folder / f"train.{side}", read(folder / f"train.{side}") + read(folder / f"train.{side}")[:100])
+
+
+class Broken(NamedTuple):
+    name: str
+    check: str
+    told: str
+    change: Callable[[Path], object] = lambda folder: None
+    settings: tuple[str, ...] = ()
+    is_error: bool = True
+
+
+BROKEN = [
+    Broken("a missing file", "corpora", "train.de: no such file", lambda folder: (folder / "train.de").unlink()),
+    Broken("unequal line counts", "corpora", "has 399", rewrite("train.en", lambda lines: lines[1:])),
+    Broken("another encoding", "corpora", "valid.de:1: not UTF-8",
+           lambda folder: (folder / "valid.de").write_bytes(b"gr\xfcn\n" * 40)),
+    Broken("mojibake", "encoding", "wrongly decoded",
+           rewrite("train.de", lambda lines: [f"grÃ¼n {line}" for line in lines])),
+    Broken("line ends of Windows", "line ends", "carriage return",
+           rewrite("train.en", lambda lines: [f"{line}\r" for line in lines]), is_error=False),
+    Broken("empty sides", "empty sides", "have an empty side",
+           rewrite("train.en", lambda lines: [""] * 60 + lines[60:]), is_error=False),
+    Broken("swapped validation", "swapped languages", "data.validation", swap),
+    Broken("duplicates", "duplicates", "100 of 500", repeat, is_error=False),
+    Broken("training text in the test", "overlap", "25.0%", overlap),
+    Broken("no validation", "validation", "name one",
+           lambda folder: (folder / "config.toml").write_text(CONFIG.replace("\nvalidation", "\n#")), is_error=False),
+    Broken("another script", "unknown characters", "of the source tokens",
+           rewrite("valid.de", lambda lines: ["мир и труд" for _ in lines])),
+    Broken("too short a limit", "too long", "data.max_length", settings=("data.max_length=5",)),
+    Broken("too large a vocabulary", "tokenizer", "vocab_size", settings=("tokenizer.vocab_size=50000",)),
+    Broken("too large a model", "memory", "parameters need"),
+    Broken("too many checkpoints", "disk", "keep_checkpoints", settings=("training.keep_checkpoints=1000000000",)),
+    Broken("a batch too large", "memory", "batch_tokens"),
+]  # fmt: skip
+
+
+def quick(monkeypatch: pytest.MonkeyPatch, memory_mb: float = 100.0) -> None:
+    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, memory_mb, 3))
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)
+def test_what_is_broken_is_found_and_nothing_else(
+    folder: Path, broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, 1e9 if broken.name == "a batch too large" else 100.0)
+    if broken.name == "too large a model":
+        monkeypatch.setattr(doctor, "total_memory_mb", lambda: 0.1)
+    broken.change(folder)
+    found = examine(load_config(folder / "config.toml", broken.settings), folder / "run")
+    assert {finding.check for finding in found.findings} == {broken.check}
+    assert any(broken.told in finding.message for finding in found.findings)
+    assert all("\n" not in finding.message for finding in found.findings)
+    assert found.is_sound is not broken.is_error
+
+
+def test_of_a_sound_one_nothing_is_found(folder: Path, seq2seq) -> None:
+    done = seq2seq("doctor", folder / "config.toml", "--output", folder / "run", "--json")
+    told = json.loads(done.stdout)
+    assert (done.status, told["sound"], told["findings"]) == (0, True, [])
+    assert told["figures"]["pairs"] == {"train": 400, "validation": 40, "test": 40}
+    assert told["figures"]["parameters"] > 10_000
+    assert told["figures"]["tokens_per_second"] > 0
+    assert told["figures"]["memory_mb"] > 50
+    assert not (folder / "run").exists()
+
+
+def test_the_verdict_is_the_exit_status(folder: Path, seq2seq, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    done = seq2seq("doctor", folder / "config.toml")
+    assert done.status == 0
+    assert done.lines[-1] == "sound: training can begin"
+    overlap(folder)
+    done = seq2seq("doctor", folder / "config.toml")
+    assert done.status == 1
+    assert done.lines[-2].startswith("error: overlap: `data.test`: 25.0%")
+    assert done.lines[-1].startswith("not sound")
+
+
+def test_languages_are_told_by_their_names_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    german = "Der Hund läuft schnell über die grüne Wiese und bellt laut."
+    english = "The dog runs quickly across the green meadow and barks loudly."
+    for name, size in {"train": 400, "valid": 40, "test": 40}.items():
+        write(folder / f"{name}.de", [f"{english} {name} {i}" for i in range(size)])
+        write(folder / f"{name}.en", [f"{german} {name} {i}" for i in range(size)])
+    languages = ["tokenizer.vocab_size=60", "data.source_language=de", "data.target_language=en"]
+    found = examine(load_config(folder / "config.toml", languages), folder / "run")
+    swapped = [finding.message for finding in found.findings if finding.check == "swapped languages"]
+    assert any("`data.train`: 100.0% of the pairs are not de-en" in message for message in swapped)
