@@ -27,4 +27,8 @@ class Dropout(nn.Module):
         dropped = round(self.p * 2**16)  # of the 2^16 values of 16 bits
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         values = words.view(torch.int16)[: x.numel()].view(x.shape)
-        return x * ((values >= dropped - 2**15).to(x.dtype) * (2**16 / (2**16 - dropped)))
+        scale = 2**16 / (2**16 - dropped)
+        # As a comparison with its conversion, but in functions that use all of a processor's width: whole numbers below
+        # the bound become at most 0, the others at least 1, times the scale.
+        factors = values.to(x.dtype).sub_(dropped - 2**15 - 1).mul_(scale).clamp_(0, scale)
+        return x * factors

@@ -132,8 +132,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grad_outputs[0]
-        gradients = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
+        if ctx.gradients is None:
+            raise RuntimeError("the loss can be backpropagated once: its gradients are scaled in place")
+        gradients, ctx.gradients = ctx.gradients, None
+        for gradient in gradients:
+            if gradient is not None:
+                gradient.mul_(grad_outputs[0])
         return (*gradients, None, None, None, None)
 
 
