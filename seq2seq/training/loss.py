@@ -18,6 +18,8 @@ from seq2seq.model.lora import weight_of
 from seq2seq.model.transformer import Transformer
 
 _CHUNK_LOGITS = 2**21  # logits in a chunk: 8 MB of float32, little enough to stay near the processor's cache
+# Rows in a chunk, at least: each chunk adds to the gradient of the whole matrix, which must not be most of its work.
+_CHUNK_ROWS = 512
 
 
 class TranslationLoss(nn.Module):
@@ -93,7 +95,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients: tuple[bool, bool, bool],
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        rows = min(max(1, _CHUNK_LOGITS // weight.size(0)), len(states))
+        rows = min(max(_CHUNK_ROWS, _CHUNK_LOGITS // weight.size(0)), len(states))
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
         factor, offset = weight.to(dtype), bias if bias is None else bias.to(dtype)
         weight_sum, bias_sum = weight.sum(0), bias.sum() if bias is not None else 0.0
