@@ -19,6 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -155,6 +156,10 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
             for done, size in waiting:
                 done.result()
                 progress(size)
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process was killed, maybe for want of memory; the same command goes on where it was"
+            ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

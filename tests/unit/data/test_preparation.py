@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -184,6 +187,13 @@ def test_errors_of_a_worker_and_of_a_corpus_are_told(config: Config, tmp_path: P
     missing = CorpusConfig(source=str(tmp_path / "no.en"), target=str(tmp_path / "no.de"))
     with pytest.raises(DataError, match=r"no\.en: no such file"):
         prepare(replace(config, data=replace(config.data, train=(missing,))), tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers that are not forked do not see the patch")
+def test_a_killed_worker_is_told(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "identities", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DataError, match="a worker process was killed"):
+        prepare(config, tmp_path / "out")
 
 
 def test_nothing_left_says_what_took_it(config: Config, tmp_path: Path) -> None:
