@@ -27,7 +27,7 @@ class LoadedEngine(NamedTuple):
 
 
 def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torch") -> LoadedEngine:
-    """An engine from a run, one checkpoint of it, or a folder that `seq2seq export` made for the engine.
+    """An engine from a run, one checkpoint of it, a folder that `seq2seq export` made for the engine, or a package.
 
     Raises:
         CheckpointError, TokenizerError: if something is missing, damaged, or not for this engine.
@@ -35,6 +35,8 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
         DecodingError: if the engine is not installed, or cannot compute this model.
     """
     path = Path(path)
+    if name != "torch" and (path / name / EXPORTED[name]).exists():  # a package has it beside the run
+        path = path / name
     exported = next((engine for engine, file in EXPORTED.items() if (path / file).exists()), None)
     if exported is not None and exported != name:
         raise CheckpointError(f"{path}: is an export for {exported}; add --engine {exported}, or name a run")

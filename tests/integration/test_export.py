@@ -135,3 +135,11 @@ def test_mistakes_are_one_line(
     assert done.status == 1
     assert len(errors) == 1 and expected in errors[0], done.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "onnx"])
+def test_a_package_translates_with_the_engine_that_it_holds(trained_run: Path, tmp_path: Path, seq2seq, engine) -> None:
+    package = tmp_path / "package"
+    assert seq2seq("package", trained_run, "--output", package, "--format", engine).status == 0
+    expected = seq2seq("translate", trained_run, stdin=b"ab cd\n")
+    assert seq2seq("translate", package, "--engine", engine, stdin=b"ab cd\n").lines == expected.lines
