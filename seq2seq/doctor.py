@@ -95,7 +95,7 @@ class _Text(NamedTuple):
     empty: int
     carriage_returns: int
     duplicates: int
-    keys: tuple[set[int], set[int]]  # of each side's texts, as `near_duplicate_key` has them
+    near: set[int]  # of all pairs, what their near-duplicates have in common
 
 
 def _read(data: DataConfig) -> dict[str, _Text]:
@@ -111,27 +111,25 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     generator = random.Random(1)
     sample: list[SentencePair] = []
     counts: Counter[str] = Counter()
-    seen: set[int] = set()
-    keys: tuple[set[int], set[int]] = (set(), set())
+    digests: set[int] = set()
+    near: set[int] = set()
     for corpus in corpora:
         for pair in islice(read_corpus(corpus, languages, counts), _PAIRS):
             number = counts["kept"]
             counts["kept"] += 1
             counts["carriage_returns"] += pair.source.endswith("\r") or pair.target.endswith("\r")
             digest = digest_of("\n".join(pair))
-            counts["duplicates"] += digest in seen
-            seen.add(digest)
+            counts["duplicates"] += digest in digests
+            digests.add(digest)
+            near.add(digest_of("\n".join(map(near_duplicate_key, pair))))
             if number < _SAMPLE:
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < _SAMPLE:
                 sample[place] = pair
-    for pair in sample:
-        for side in (0, 1):
-            keys[side].add(digest_of(near_duplicate_key(pair[side])))
     if not sample:
         raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
     empty = counts["empty_source"] + counts["empty_target"]
-    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
+    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], near)
 
 
 def _name(corpus: CorpusConfig) -> str:
@@ -176,11 +174,8 @@ def _of_held_out(text: dict[str, _Text]) -> Iterator[Finding]:
     for name in ("validation", "test"):
         if name not in text:
             continue
-        pairs = text[name].sample
-        both = sum(
-            all(digest_of(near_duplicate_key(pair[side])) in text["train"].keys[side] for side in (0, 1))
-            for pair in pairs
-        )
+        pairs = text[name].near
+        both = len(pairs & text["train"].near)
         if both > max(1, 0.01 * len(pairs)):
             yield _error(
                 "overlap",
@@ -241,17 +236,18 @@ def _of_tokens(
     config: Config, text: dict[str, _Text], tokenizer: Tokenizer, figures: dict[str, Any]
 ) -> Iterator[Finding]:
     """Of what the tokenizer makes of the text."""
+    from seq2seq.training.fine_tuning import unknown_characters
+
     pairs = text.get("validation", text["train"]).sample[:2000]
     for side, (name, vocabulary) in enumerate((("source", tokenizer.source), ("target", tokenizer.target))):
-        encoded = vocabulary.encode([pair[side] for pair in pairs])
-        tokens = [piece for ids in encoded for piece in vocabulary.tokens(ids)]
-        odd = sum(piece == "<unk>" or (piece.startswith("<0x") and piece.endswith(">")) for piece in tokens)
-        figures[f"unknown_{name}"] = odd / max(len(tokens), 1)
-        if odd > 0.01 * len(tokens):
+        unknown, total = unknown_characters(vocabulary, (pair[side] for pair in pairs))
+        found = sum(unknown.values())
+        figures[f"unknown_{name}"] = found / max(total, 1)
+        if found > 0.01 * total:
             yield _error(
                 "unknown characters",
-                f"tokenizer: {_share(odd, len(tokens))} of the {name} tokens of held-out text are "
-                "unknown or bytes; train it on text like it, or raise `tokenizer.character_coverage`",
+                f"tokenizer: {_share(found, total)} of the {name} characters of held-out text are unknown to it, or "
+                "spelt in bytes; train it on text like it, or raise `tokenizer.character_coverage`",
             )
     sample = text["train"].sample
     sources, targets = (

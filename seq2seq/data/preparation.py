@@ -23,6 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from io import BytesIO
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ LOCK, REPORT, PAGE, CORPUS = "prepare.lock.json", "report.json", "report.html", 
 BLOCK = 50_000  # pairs
 SAMPLES = 10  # of what each filter dropped
 _WORK = ".parts"
-_DEDUPLICATION = ("deduplicate", "deduplicate_by", "deduplicate_sides")
+_FEATURES = {side: {"dtype": "string", "_type": "Value"} for side in ("source", "target")}  # as `datasets` says it
 _LENGTHS = (0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200)  # words; where the classes of the histogram begin
 
 Progress = Callable[[int], object]  # is called with the number of pairs done since the last call
@@ -71,18 +72,18 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     if not config.data.train:
         raise DataError("`data.train`: no training corpus; name one under [[data.train]] in the config")
     clock = _Clock()
-    recipe = _recipe(config)
+    origin = _origin(config)
     lock = _read_json(output / LOCK)
     if output.exists() and any(output.iterdir()) and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
-    if lock.get("recipe") == recipe and lock.get("files") == _hashes(output):
+    if lock.get("made_from") == origin and lock.get("files") == _hashes(output):
         return Prepared(output, _read_json(output / REPORT), True, {})
     clock.lap("hashing the sources")
-    parts = _judge_all(config, output / _WORK, _fingerprint(recipe), progress)
+    parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
     clock.lap("filters")
     first = _first_of_all(config.prepare, parts)
     clock.lap("duplicates")
-    report = _assemble(parts, first, output, recipe)
+    report = _assemble(parts, first, output, origin)
     clock.lap("writing")
     return Prepared(output, report, False, clock.seconds)
 
@@ -98,7 +99,7 @@ class _Clock:
         self.seconds[stage], self._last = now - self._last, now
 
 
-def _recipe(config: Config) -> dict[str, Any]:
+def _origin(config: Config) -> dict[str, Any]:
     """All that a prepared corpus depends on, as plain values."""
     corpora = [*config.data.train, *(each for each in (config.data.validation, config.data.test) if each)]
     return {
@@ -121,9 +122,8 @@ def _source(corpus: CorpusConfig) -> dict[str, Any]:
     return named | {"files": [{"name": file.name, "sha256": sha256_of(file)} for file in files if file.is_file()]}
 
 
-def _fingerprint(recipe: Mapping[str, Any]) -> str:
-    """A hash of what parts depend on: duplicates are looked for afterwards, but their keys are in the parts."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _fingerprint(origin: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(origin, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress) -> list[Path]:
@@ -218,8 +218,6 @@ def _kinds(config: PrepareConfig) -> int:
 
 
 def _save_keys(path: Path, keys: Any) -> None:
-    from io import BytesIO
-
     file = BytesIO()
     np.save(file, np.ascontiguousarray(keys))
     atomic_write_bytes(path, file.getvalue())
@@ -235,8 +233,7 @@ def arrow_of(pairs: Sequence[SentencePair]) -> bytes:
     """Pairs as a stream of Arrow, with columns `source` and `target`, as `datasets` keeps them."""
     import pyarrow as pa
 
-    text = {"dtype": "string", "_type": "Value"}
-    features = json.dumps({"info": {"features": {"source": text, "target": text}}})
+    features = json.dumps({"info": {"features": _FEATURES}})
     schema = pa.schema([("source", pa.string()), ("target", pa.string())], metadata={"huggingface": features})
     columns = [pa.array([pair[side] for pair in pairs], pa.string()) for side in (0, 1)]
     sink = pa.BufferOutputStream()
@@ -256,43 +253,44 @@ def pairs_of(path: Path) -> list[SentencePair]:
         return [SentencePair(*pair) for pair in zip(*sides, strict=True)]
 
 
-def _first_of_all(config: PrepareConfig, parts: Sequence[Path]) -> Flags:
-    """Whether each pair of the parts is no duplicate."""
+def _first_of_all(config: PrepareConfig, parts: Sequence[Path]) -> Flags | None:
+    """Whether each pair of the parts is no duplicate; None if duplicates may stay."""
     kinds = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in range(_kinds(config))]
-    return np.logical_and.reduce(kinds) if kinds else np.ones(0, dtype=bool)
+    return np.logical_and.reduce(kinds) if kinds else None
 
 
-def _assemble(parts: Sequence[Path], first: Flags, output: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _assemble(
+    parts: Sequence[Path], first: Flags | None, output: Path, origin: Mapping[str, Any]
+) -> dict[str, Any]:
     """Drop the duplicates among the parts, and put the prepared corpus and its papers into their places."""
     funnel, place, shards = _Funnel(), 0, []
     with atomic_directory(output / CORPUS) as folder:
         for number, part in enumerate(parts):
             pairs = pairs_of(part.with_suffix(".arrow"))
-            flags = first[place : place + len(pairs)].tolist() if len(first) else [True] * len(pairs)
+            flags = [True] * len(pairs) if first is None else first[place : place + len(pairs)].tolist()
             place += len(pairs)
             kept = [pair for pair, stays in zip(pairs, flags, strict=True) if stays]
             duplicates = [pair for pair, stays in zip(pairs, flags, strict=True) if not stays]
             funnel.add(_read_json(part.with_suffix(".json")), duplicates, kept)
             if kept:
                 shards.append(f"data-{number:06}.arrow")
-                atomic_write_bytes(folder / shards[-1], arrow_of(kept))
+                (folder / shards[-1]).write_bytes(arrow_of(kept))
         if not shards:
             raise DataError(f"`data.train`: no pair is left ({funnel.told()}); see `[prepare]`")
         _describe(folder, shards)
     report = funnel.report()
     write_json(output / REPORT, report)
     with atomic_write(output / PAGE) as file:
-        file.write(page(report, recipe["languages"]))
+        file.write(page(report, origin["languages"]))
     counts = {name: report[name] for name in ("read", "dropped", "kept")}
-    write_json(output / LOCK, {"recipe": recipe, "counts": counts, "files": _hashes(output)})
+    write_json(output / LOCK, {"made_from": origin, "counts": counts, "files": _hashes(output)})
     shutil.rmtree(output / _WORK)
     return report
 
 
 def _describe(folder: Path, shards: Sequence[str]) -> None:
     """Write what `datasets.load_from_disk` wants to know."""
-    text = {"dtype": "string", "_type": "Value"}
-    write_json(folder / "dataset_info.json", {"features": {"source": text, "target": text}})
+    write_json(folder / "dataset_info.json", {"features": _FEATURES})
     fingerprint = hashlib.sha256("".join(sha256_of(folder / name) for name in shards).encode()).hexdigest()[:16]
     write_json(
         folder / "state.json",

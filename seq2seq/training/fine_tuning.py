@@ -145,15 +145,21 @@ def merge(path: Path | str, output: Path | str, adapter: Path | str | None = Non
     return output
 
 
-def describe_unknown(vocabulary: Vocabulary, texts: Iterable[str], side: str) -> str:
-    """One line about the characters of texts that a vocabulary does not know, with numbers; empty if it knows all."""
+def unknown_characters(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[dict[str, int], int]:
+    """How often each character comes that a vocabulary does not know, and how many characters there are."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(_CHARACTER.findall(text))
     unknown = {character: count for character, count in counts.items() if not _knows(vocabulary, character)}
+    return unknown, counts.total()
+
+
+def describe_unknown(vocabulary: Vocabulary, texts: Iterable[str], side: str) -> str:
+    """One line about the characters of texts that a vocabulary does not know, with numbers; empty if it knows all."""
+    unknown, total = unknown_characters(vocabulary, texts)
     if not unknown:
         return ""
-    total, found = sum(counts.values()), sum(unknown.values())
+    found = sum(unknown.values())
     most = sorted(unknown.items(), key=lambda item: -item[1])[:_EXAMPLES]
     examples = ", ".join(f"{character!r} {count:,}" for character, count in most)
     more = ", ..." if len(unknown) > _EXAMPLES else ""

@@ -56,17 +56,15 @@ def _measure(config: Config, tokenizer_folder: str, device: str) -> Forecast:
     torch.manual_seed(config.training.seed)
     steps = Steps(Transformer(config.model).to(chosen).train(), config.training, chosen, Processes())
     feed, position = Feed(config, tokenizer, Processes()), Position()
-    tokens, seconds, number = 0, 0.0, 0
-    while number < _LEAST_STEPS or (seconds < _SECONDS and number < config.training.steps):
+    done: list[tuple[int, float]] = []  # target tokens and seconds of each step
+    while len(done) < config.training.steps:
         began = time.perf_counter()
         work = feed.step(position)
         steps.gradients(work)
         steps.learner.update(0.0, config.training.clip_norm)
         position = work.position
-        if number:  # the first one makes much ready
-            tokens += work.num_target_tokens
-            seconds += time.perf_counter() - began
-        elif time.perf_counter() - began > _SECONDS:  # then it is not what counts
-            tokens, seconds, number = work.num_target_tokens, time.perf_counter() - began, _LEAST_STEPS
-        number += 1
-    return Forecast(tokens / seconds, tokens / max(number - 1, 1), peak_memory_mb(), number)
+        done.append((work.num_target_tokens, time.perf_counter() - began))
+        if sum(seconds for _, seconds in done) > _SECONDS * (1 if len(done) >= _LEAST_STEPS else 3):
+            break
+    tokens, seconds = (sum(each) for each in zip(*(done[1:] or done), strict=True))  # the first one makes much ready
+    return Forecast(tokens / seconds, tokens / max(len(done) - 1, 1), peak_memory_mb(), len(done))

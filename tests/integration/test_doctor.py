@@ -15,27 +15,15 @@ from seq2seq.config import load_config
 from seq2seq.doctor import examine
 from seq2seq.training import forecast as forecast_module
 from seq2seq.training.forecast import Forecast
+from tests.conftest import CONFIG as TINY
 
-CONFIG = """\
-[data]
-source_language = "xx"
-target_language = "yy"
-train = [{ source = "train.de", target = "train.en" }]
-validation = { source = "valid.de", target = "valid.en" }
-test = { source = "test.de", target = "test.en" }
-[tokenizer]
-vocab_size = 300
-byte_fallback = false
-[model]
-encoder_layers = 1
-decoder_layers = 1
-d_model = 32
-d_ff = 64
-num_heads = 2
-[training]
-steps = 4
-batch_tokens = 512
-"""
+# In no language that identification knows, with a test set, and of few steps.
+CONFIG = (
+    TINY.replace('"de"', '"xx"').replace('"en"', '"yy"')
+    .replace("validation =", 'test = { source = "test.de", target = "test.en" }\nvalidation =')
+    .replace("vocab_size = 300", "vocab_size = 300\nbyte_fallback = false")
+    .replace("steps = 40", "steps = 4")
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -104,7 +92,7 @@ BROKEN = [
     Broken("training text in the test", "overlap", "25.0%", overlap),
     Broken("no validation", "validation", "name one",
            lambda folder: (folder / "config.toml").write_text(CONFIG.replace("\nvalidation", "\n#")), is_error=False),
-    Broken("another script", "unknown characters", "of the source tokens",
+    Broken("another script", "unknown characters", "of the source characters",
            rewrite("valid.de", lambda lines: ["мир и труд" for _ in lines])),
     Broken("too short a limit", "too long", "data.max_length", settings=("data.max_length=5",)),
     Broken("too large a vocabulary", "tokenizer", "vocab_size", settings=("tokenizer.vocab_size=50000",)),

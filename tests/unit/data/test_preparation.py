@@ -160,8 +160,8 @@ def test_a_moved_corpus_is_the_same(config: Config, tmp_path: Path) -> None:
 def test_the_lockfile_has_sources_settings_and_hashes(config: Config, tmp_path: Path) -> None:
     prepare(config, tmp_path / "out")
     lock = json.loads((tmp_path / "out/prepare.lock.json").read_text(encoding="utf-8"))
-    assert [file["name"] for source in lock["recipe"]["sources"] for file in source["files"]][:2] == ["a.en", "a.de"]
-    assert lock["recipe"]["settings"]["max_characters"] == 60
+    assert [file["name"] for source in lock["made_from"]["sources"] for file in source["files"]][:2] == ["a.en", "a.de"]
+    assert lock["made_from"]["settings"]["max_characters"] == 60
     assert str(tmp_path) not in json.dumps(lock)
     assert set(lock["files"]) == {path.name for path in (tmp_path / "out/train").iterdir()}
     assert not (tmp_path / "out/.parts").exists()
