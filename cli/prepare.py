@@ -1,4 +1,4 @@
-"""`seq2seq prepare`: from raw corpora to a filtered one on disk, with a lockfile and a report."""
+"""`seq2seq prepare`: from raw corpora to filtered and tokenised ones on disk, with a lockfile and a report."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from .streams import complain
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="The folder to make.")
 @set_option
 def prepare(*, config: Path, output: Path, overrides: tuple[str, ...]) -> None:
-    """Filter the training corpora of CONFIG.toml as its [prepare] says, whatever their size.
+    """Filter the training corpora of CONFIG.toml as its [prepare] says, and tokenise them, whatever their size.
 
-    DIR/train is a data set to train on (`[[data.train]]` with `path`), DIR/report.html says what each filter dropped,
-    with samples, and DIR/prepare.lock.json what it was made from. What was killed goes on where it was when the same
-    command runs again; what is done already is not done again.
+    `seq2seq train DIR/config.toml` begins to train on them at once; DIR can be moved. DIR/train is a data set, should
+    another config want it (`[[data.train]]` with `path`). DIR/report.html says what each filter dropped, with samples,
+    and what the tokenizer makes of the rest, DIR/prepare.lock.json what all was made from. What was killed goes on
+    where it was when the same command runs again; what is done already is not done again.
     """
     from tqdm import tqdm
 
     from seq2seq.config import load_config
-    from seq2seq.data.preparation import prepare as prepare_corpus
+    from seq2seq.data.training_folder import make_ready
 
     loaded = load_config(config, overrides)
     with tqdm(unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
-        done = prepare_corpus(loaded, output, bar.update)
+        done = make_ready(loaded, output, bar.update)
     if done.was_there:
         complain(f"{output}: done already")
     if done.seconds:
@@ -40,3 +41,13 @@ def prepare(*, config: Path, output: Path, overrides: tuple[str, ...]) -> None:
             click.echo(f"{each['name']:>16} {each['dropped']:>12,} of {each['in']:,}", err=True)
     share = report["kept"] / max(report["read"], 1)
     click.echo(f"{report['kept']:,} of {report['read']:,} pairs kept ({share:.1%}); {output / 'report.html'}", err=True)
+    coverage = report["coverage"]
+    for side in ("source", "target"):
+        each = coverage[side]
+        complain(
+            f"{side}: {each['pieces_per_word']:.2f} pieces a word, {each['unknown_share']:.3%} unknown, "
+            f"{each['bytes_share']:.3%} spelt in bytes"
+        )
+    long = coverage["too_long"] / max(coverage["pairs"], 1)
+    complain(f"{long:.2%} of the pairs are longer than data.max_length = {coverage['max_length']} tokens")
+    complain(f"train with: seq2seq train {output / 'config.toml'} --output RUN")

@@ -3,6 +3,7 @@
     RUN/config.toml                        every setting; alone says what the model is
     RUN/tokenizer/                         see `seq2seq.data.tokenizer`
     RUN/base/model.safetensors             frozen weights, where only low-rank matrices are trained (LoRA)
+    RUN/tokens/                            training text as token ids, but for what `seq2seq prepare` has made
     RUN/metrics.jsonl                      one line for each report and validation
     RUN/checkpoints/step_00001000/         or average_last_5/
         model.safetensors                  the weights to translate with, or
@@ -50,7 +51,8 @@ class CheckpointInfo:
     step: int
     tokenizer_hash: str
     epoch: int = 0
-    batches_in_epoch: int = 0
+    pool_in_epoch: int = 0
+    batches_in_epoch: int = 0  # in that pool
     target_tokens_seen: int = 0
     training_seconds: float = 0.0
     validation: Mapping[str, float] | None = None  # loss, bleu, chrf

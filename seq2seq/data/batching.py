@@ -50,8 +50,8 @@ class Batch(NamedTuple):
 class TokenSequences:
     """Many token sequences in two flat arrays: compact, and quick to cut."""
 
-    tokens: NDArray[np.int32]  # all sequences, end to end
-    ends: Ints  # where each one ends
+    tokens: NDArray[np.integer]  # all sequences, end to end; what is mapped from disk may have 16 bits
+    ends: NDArray[np.integer]  # where each one ends
 
     @staticmethod
     def of(sequences: Sequence[Sequence[int]]) -> TokenSequences:
@@ -65,20 +65,30 @@ class TokenSequences:
     @property
     def lengths(self) -> Ints:
         """The length of each sequence in tokens."""
-        return np.diff(self.ends, prepend=0)
+        return np.diff(self.ends, prepend=0).astype(np.int64)
 
-    def where(self, keep: NDArray[np.bool_]) -> TokenSequences:
-        """The sequences where `keep`, one value for each, is True."""
-        lengths = self.lengths
-        return TokenSequences(self.tokens[np.repeat(keep, lengths)], np.cumsum(lengths[keep]))
+    @staticmethod
+    def joined(parts: Sequence[TokenSequences]) -> TokenSequences:
+        """The sequences of all parts, one part after another."""
+        tokens = np.concatenate([np.zeros(0, np.int32), *(part.tokens for part in parts)], dtype=np.int32)
+        lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)])
+        return TokenSequences(tokens, np.cumsum(lengths))
+
+    def take(self, indices: Ints) -> TokenSequences:
+        """A copy of the sequences at the indices, in their order."""
+        stops = self.ends[indices].astype(np.int64)
+        lengths = stops - np.where(indices > 0, self.ends[indices - 1], 0)
+        ends = np.cumsum(lengths)
+        places = np.arange(int(lengths.sum())) + np.repeat(stops - ends, lengths)
+        return TokenSequences(self.tokens[places].astype(np.int32), ends)
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+    def __iter__(self) -> Iterator[NDArray[np.integer]]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> NDArray[np.int32]:
+    def __getitem__(self, index: int) -> NDArray[np.integer]:
         start = self.ends[index - 1] if index else 0
         return self.tokens[start : self.ends[index]]
 
@@ -90,6 +100,16 @@ class Examples:
     source: TokenSequences
     target: TokenSequences
 
+    @staticmethod
+    def joined(parts: Sequence[Examples]) -> Examples:
+        """The pairs of all parts, one part after another."""
+        sides = ([part.source for part in parts], [part.target for part in parts])
+        return Examples(*map(TokenSequences.joined, sides))
+
+    def take(self, indices: Ints) -> Examples:
+        """A copy of the pairs at the indices, in their order."""
+        return Examples(self.source.take(indices), self.target.take(indices))
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -99,18 +119,16 @@ class Examples:
         return np.maximum(self.source.lengths, self.target.lengths)
 
 
-def plan_batches(
-    examples: Examples, batch_tokens: int, seed: int, epoch: int, chosen: Ints | None = None
-) -> list[Ints]:
-    """Divide the examples of an epoch into batches of similar length, in shuffled order.
+def plan_batches(examples: Examples, batch_tokens: int, *seed: int) -> list[Ints]:
+    """Divide examples into batches of similar length, in shuffled order.
 
-    Each example occurs once, or as often as it is in `chosen`. Sentences times the longest side is at most
-    `batch_tokens`, but for a batch of a single pair that is longer by itself. The plan depends on the lengths, the
-    budget, the seed, the epoch and the choice, and on nothing else, so a run that is resumed, or spread over more
-    processes, sees the same batches.
+    Each example occurs once. Sentences times the longest side is at most `batch_tokens`, but for a batch of a single
+    pair that is longer by itself. The plan depends on the lengths, the budget and the seed, which is a row of numbers
+    such as seed and epoch, and on nothing else, so a run that is resumed, or spread over more processes, sees the same
+    batches.
     """
-    generator = np.random.default_rng((seed, epoch))
-    order = generator.permutation(len(examples)) if chosen is None else generator.permutation(chosen)
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(examples))
     target, longest = examples.target.lengths, examples.lengths
     # Sorting by target, then source, leaves little padding on either side; ties stay shuffled (lexsort is stable).
     order = order[np.lexsort((examples.source.lengths[order], target[order]))]
@@ -151,7 +169,7 @@ def make_batch(examples: Examples, indices: Sequence[int] | Ints, pad_id: int, s
     return Batch(source, source_mask, target_input, target_output, target_mask, int(target_mask.sum()))
 
 
-def pad(sequences: Sequence[Sequence[int] | NDArray[np.int32]], pad_id: int) -> tuple[Tensor, Tensor]:
+def pad(sequences: Sequence[Sequence[int] | NDArray[np.integer]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids `(B, T)` padded on the right, and their mask `(B, T)`, True where a token takes part."""
     import torch
 

@@ -95,7 +95,7 @@ def learn_lexicon(examples: Examples, source_size: int, target_size: int, joint:
     return Lexicon(translations, frequent[frequency[frequent] > 0].astype(np.int32))
 
 
-def _entries(examples: Examples, drawn: Ints) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _entries(examples: Examples, drawn: Ints) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Each target token of the drawn pairs with each source token of its pair: two rows, by target position."""
     source_lengths, target_lengths = examples.source.lengths[drawn], examples.target.lengths[drawn]
     positions = _ranges((examples.target.ends - examples.target.lengths)[drawn], target_lengths)

@@ -13,13 +13,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-import os
 import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -31,9 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seq2seq.config import Config, CorpusConfig, PrepareConfig
+from seq2seq.data.arrow_files import arrow_of, describe, pairs_of, read_json
 from seq2seq.data.cleaning import Judge, digest_of, identities
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.duplicates import Flags, first_occurrences
+from seq2seq.data.processes import cores, in_processes
 from seq2seq.data.report_page import page
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_directory, atomic_write, atomic_write_bytes, remove_leftovers, sha256_of, write_json
@@ -43,7 +42,6 @@ LOCK, REPORT, PAGE, CORPUS = "prepare.lock.json", "report.json", "report.html", 
 BLOCK = 50_000  # pairs
 SAMPLES = 10  # of what each filter dropped
 _WORK = ".parts"
-_FEATURES = {side: {"dtype": "string", "_type": "Value"} for side in ("source", "target")}  # as `datasets` says it
 _LENGTHS = (0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200)  # words; where the classes of the histogram begin
 
 Progress = Callable[[int], object]  # is called with the number of pairs done since the last call
@@ -61,8 +59,9 @@ class Prepared(NamedTuple):
 def prepare(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
     """Filter the training corpora of a config as its `[prepare]` says; `output/train` is a data set for `data.train`.
 
-    Beside it stand `prepare.lock.json`, what it was made from and how, with the hashes of what came out, and the report
-    of what each filter dropped, with samples: `report.json`, and `report.html` to read.
+    In it, `corpus000` and so on are what is left of each corpus: data sets too, made of the same files. Beside it stand
+    `prepare.lock.json`, what it was made from and how, with the hashes of what came out, and the report of what each
+    filter dropped, with samples: `report.json`, and `report.html` to read.
 
     Raises:
         DataError: if a corpus cannot be read, nothing is left, or the folder holds something else.
@@ -71,13 +70,13 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     output = Path(output)
     if not config.data.train:
         raise DataError("`data.train`: no training corpus; name one under [[data.train]] in the config")
-    clock = _Clock()
+    clock = Clock()
     origin = _origin(config)
-    lock = _read_json(output / LOCK)
+    lock = read_json(output / LOCK)
     if output.exists() and any(output.iterdir()) and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
     if lock.get("made_from") == origin and lock.get("files") == _hashes(output):
-        return Prepared(output, _read_json(output / REPORT), True, {})
+        return Prepared(output, read_json(output / REPORT), True, {})
     clock.lap("hashing the sources")
     parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
     clock.lap("filters")
@@ -88,7 +87,9 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     return Prepared(output, report, False, clock.seconds)
 
 
-class _Clock:
+class Clock:
+    """Seconds that stages take."""
+
     def __init__(self) -> None:
         self._last = time.perf_counter()
         self.seconds: dict[str, float] = {}
@@ -128,7 +129,7 @@ def _fingerprint(origin: Mapping[str, Any]) -> str:
 
 def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress) -> list[Path]:
     """Make all parts that are not there yet; the paths of all, without their endings, in the order of the corpora."""
-    if work.exists() and _read_json(work / "fingerprint.json") != {"fingerprint": fingerprint}:
+    if work.exists() and read_json(work / "fingerprint.json") != {"fingerprint": fingerprint}:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "fingerprint.json", {"fingerprint": fingerprint})
@@ -138,31 +139,18 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     held_out = [pair for corpus in corpora for pair in read_corpus(corpus, languages)]
     Judge(config.prepare, languages, held_out)  # refuses here what it would refuse in the workers
     parts: list[Path] = []
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def jobs() -> Iterator[tuple[list[SentencePair], Path]]:
+        for part, block in _blocks(config.data.train, languages, work):
+            parts.append(part)
+            if part.with_suffix(".json").exists():
+                progress(len(block))
+            else:
+                yield block, part
+
     begin = partial(_begin, config.prepare, languages, held_out)
-    with ProcessPoolExecutor(workers, initializer=begin) as pool:
-        waiting: deque[tuple[Future[None], int]] = deque()
-        try:
-            for part, block in _blocks(config.data.train, languages, work):
-                parts.append(part)
-                if part.with_suffix(".json").exists():
-                    progress(len(block))
-                    continue
-                waiting.append((pool.submit(_judge_block, block, part), len(block)))
-                while len(waiting) > 2 * workers or (waiting and waiting[0][0].done()):
-                    done, size = waiting.popleft()
-                    done.result()
-                    progress(size)
-            for done, size in waiting:
-                done.result()
-                progress(size)
-        except BrokenProcessPool:
-            raise DataError(
-                "a worker process was killed, maybe for want of memory; the same command goes on where it was"
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for pairs in in_processes(_judge_block, jobs(), begin, cores()):
+        progress(pairs)
     return parts
 
 
@@ -188,8 +176,8 @@ def _begin(config: PrepareConfig, languages: tuple[str, str], held_out: Sequence
     _judge, _config = Judge(config, languages, held_out), config
 
 
-def _judge_block(block: Sequence[SentencePair], part: Path) -> None:
-    """Write a part: the pairs that stay, their keys, and last what was dropped."""
+def _judge_block(block: Sequence[SentencePair], part: Path) -> int:
+    """Write a part: the pairs that stay, their keys, and last what was dropped; return the number of pairs."""
     assert _judge is not None
     assert _config is not None
     kept: list[SentencePair] = []
@@ -210,6 +198,7 @@ def _judge_block(block: Sequence[SentencePair], part: Path) -> None:
         "samples": {name: _samples(pairs) for name, pairs in dropped.items()},
     }
     write_json(part.with_suffix(".json"), told)
+    return len(block)
 
 
 def _kinds(config: PrepareConfig) -> int:
@@ -229,30 +218,6 @@ def _samples(pairs: Iterable[SentencePair]) -> list[list[str]]:
     return [[side[:300] for side in pair] for _, pair in chosen]
 
 
-def arrow_of(pairs: Sequence[SentencePair]) -> bytes:
-    """Pairs as a stream of Arrow, with columns `source` and `target`, as `datasets` keeps them."""
-    import pyarrow as pa
-
-    features = json.dumps({"info": {"features": _FEATURES}})
-    schema = pa.schema([("source", pa.string()), ("target", pa.string())], metadata={"huggingface": features})
-    columns = [pa.array([pair[side] for pair in pairs], pa.string()) for side in (0, 1)]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=schema), max_chunksize=1000)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def pairs_of(path: Path) -> list[SentencePair]:
-    """The pairs of a file that holds what `arrow_of` gave."""
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_stream(file).read_all()
-        sides = (table[name].to_pylist() for name in table.column_names)
-        return [SentencePair(*pair) for pair in zip(*sides, strict=True)]
-
-
 def _first_of_all(config: PrepareConfig, parts: Sequence[Path]) -> Flags | None:
     """Whether each pair of the parts is no duplicate; None if duplicates may stay."""
     kinds = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in range(_kinds(config))]
@@ -263,43 +228,39 @@ def _assemble(
     parts: Sequence[Path], first: Flags | None, output: Path, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Drop the duplicates among the parts, and put the prepared corpus and its papers into their places."""
-    funnel, place, shards = _Funnel(), 0, []
+    funnel, place = _Funnel(), 0
+    shards: dict[str, list[str]] = {}  # of each corpus that has some
     with atomic_directory(output / CORPUS) as folder:
-        for number, part in enumerate(parts):
+        for part in parts:
             pairs = pairs_of(part.with_suffix(".arrow"))
             flags = [True] * len(pairs) if first is None else first[place : place + len(pairs)].tolist()
             place += len(pairs)
             kept = [pair for pair, stays in zip(pairs, flags, strict=True) if stays]
             duplicates = [pair for pair, stays in zip(pairs, flags, strict=True) if not stays]
-            funnel.add(_read_json(part.with_suffix(".json")), duplicates, kept)
+            funnel.add(read_json(part.with_suffix(".json")), duplicates, kept)
             if kept:
-                shards.append(f"data-{number:06}.arrow")
-                (folder / shards[-1]).write_bytes(arrow_of(kept))
+                corpus, _, number = part.name.partition("-")
+                (folder / corpus).mkdir(exist_ok=True)
+                shards.setdefault(corpus, []).append(f"data-{number}.arrow")
+                (folder / corpus / shards[corpus][-1]).write_bytes(arrow_of(kept))
         if not shards:
             raise DataError(f"`data.train`: no pair is left ({funnel.told()}); see `[prepare]`")
-        _describe(folder, shards)
+        for corpus, names in shards.items():
+            describe(folder / corpus, names)
+        describe(folder, [f"{corpus}/{name}" for corpus, names in shards.items() for name in names])
     report = funnel.report()
-    write_json(output / REPORT, report)
-    with atomic_write(output / PAGE) as file:
-        file.write(page(report, origin["languages"]))
+    write_report(output, report, origin["languages"])
     counts = {name: report[name] for name in ("read", "dropped", "kept")}
     write_json(output / LOCK, {"made_from": origin, "counts": counts, "files": _hashes(output)})
     shutil.rmtree(output / _WORK)
     return report
 
 
-def _describe(folder: Path, shards: Sequence[str]) -> None:
-    """Write what `datasets.load_from_disk` wants to know."""
-    write_json(folder / "dataset_info.json", {"features": _FEATURES})
-    fingerprint = hashlib.sha256("".join(sha256_of(folder / name) for name in shards).encode()).hexdigest()[:16]
-    write_json(
-        folder / "state.json",
-        {
-            "_data_files": [{"filename": name} for name in shards], "_fingerprint": fingerprint,
-            "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
-            "_split": "train",
-        },
-    )  # fmt: skip
+def write_report(output: Path, report: Mapping[str, Any], languages: Sequence[str]) -> None:
+    """Write a report, to be read by programs and by people."""
+    write_json(output / REPORT, report)
+    with atomic_write(output / PAGE) as file:
+        file.write(page(report, languages))
 
 
 class _Funnel:
@@ -349,14 +310,10 @@ class _Funnel:
 
 
 def _hashes(output: Path) -> dict[str, str]:
-    """The SHA-256 of all files of the prepared corpus."""
-    return {path.name: sha256_of(path) for path in sorted((output / CORPUS).glob("*")) if path.is_file()}
+    """The SHA-256 of all files of the text, by their paths in the folder; tokens lie deeper."""
+    return hashes_of(output, [*output.glob(f"{CORPUS}/*"), *output.glob(f"{CORPUS}/*/*")])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing if there is no such file, or it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def hashes_of(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of files, by their paths in a folder."""
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(paths) if path.is_file()}

@@ -59,6 +59,7 @@ def page(report: Mapping[str, Any], languages: Sequence[str]) -> str:
 {"".join(_samples(each) for each in report["filters"] if each["dropped"]) or "<p>Nothing was dropped.</p>"}
 <h2>Words in a sentence</h2>
 {_histogram(report["words"], languages)}
+{_coverage(report["coverage"], languages) if "coverage" in report else ""}
 </body></html>
 """
 
@@ -101,6 +102,25 @@ def _histogram(words: Sequence[Mapping[str, int]], languages: Sequence[str]) -> 
         )
     head = "".join(f'<th class="number">{name}</th><th></th>' for name in names)
     return f'<table><tr><th class="number">words</th>{head}</tr>{rows}</table>'
+
+
+def _coverage(coverage: Mapping[str, Any], languages: Sequence[str]) -> str:
+    rows = ""
+    for language, side in zip(languages, ("source", "target"), strict=True):
+        each = coverage[side]
+        rows += (
+            f'<tr><td>{escape(language) or side}</td><td class="number">{each["pieces"]:,}</td>'
+            f'<td class="number">{each["pieces_per_word"]:.2f}</td><td class="number">{each["unknown_share"]:.3%}</td>'
+            f'<td class="number">{each["bytes_share"]:.3%}</td></tr>'
+        )
+    heads = ("pieces", "pieces a word", "unknown", "spelt in bytes")
+    head = "".join(f'<th class="number">{name}</th>' for name in heads)
+    long, pairs = coverage["too_long"], coverage["pairs"]
+    return (
+        f"<h2>What the tokenizer makes of it</h2><table><tr><th>side</th>{head}</tr>{rows}</table>"
+        f"<p>{long:,} of {pairs:,} pairs ({long / max(pairs, 1):.2%}) have a side of more than "
+        f"<code>data.max_length</code> = {coverage['max_length']} tokens; training leaves them out.</p>"
+    )
 
 
 def _bar(part: int, whole: int, kind: str = "a") -> str:

@@ -8,6 +8,7 @@ NFKC normalisation also makes runs of spaces one and removes those at the ends.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from seq2seq.data.segmentation import BpeDropout, Piece, Segmenter, UnigramSampling
 from seq2seq.errors import TokenizerError
 
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _LONGEST_WORD = 32  # characters that are sampled at once; longer runs, in text without spaces, are cut between pieces
 
 
@@ -75,6 +77,11 @@ class Vocabulary:
             if p.is_control(i) or p.is_unknown(i) or p.is_byte(i) or piece in self._user_pieces:
                 pieces[i] = ""
         return pieces
+
+    @cached_property
+    def byte_ids(self) -> list[int]:
+        """The ids of the pieces in which unknown characters are spelt, if it has such."""
+        return [i for i, piece in enumerate(self.tokens(range(self.size))) if _BYTE.fullmatch(piece)]
 
     def _resample(self, ids: list[int], segmenter: Segmenter, generator: random.Random) -> list[int]:
         """The ids with another segmentation of each word."""

@@ -1,4 +1,9 @@
-"""From corpora to the batches of each step, the same on every machine and after every resume."""
+"""From tokens on disk to the batches of each step, the same on every machine and after every resume.
+
+An epoch takes *runs* of contiguous pairs, of all corpora, in random order, and divides them into *pools*. The pairs of
+a pool are read, shuffled, sorted by length and cut into batches, and these are shuffled. So only a pool is in memory,
+and a position needs no more than its own pool. A small corpus is one run, and all small corpora are one pool.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,22 @@ import numpy as np
 from seq2seq.config import Config
 from seq2seq.data.batching import Batch, Examples, Ints, TokenSequences, make_batch, plan_batches
 from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.training.distributed import Processes
 
+RUN_PAIRS = 1000
+POOL_TOKENS = 2**24  # of both sides: 64 MB, some 300,000 pairs
+SAMPLED_POOL_TOKENS = 2**21  # where every pair is segmented anew, which takes much longer than all else
+
 
 class Position(NamedTuple):
-    """How far training has come in the data: `batches` of `epoch` are used up."""
+    """How far training has come in the data: `batches` of a pool of an epoch are used up, and all pools before it."""
 
     epoch: int = 0
     batches: int = 0
+    pool: int = 0
 
 
 class StepBatches(NamedTuple):
@@ -29,6 +40,24 @@ class StepBatches(NamedTuple):
     batches: list[Batch]  # its micro-batches
     num_target_tokens: int  # of the whole step, over all processes
     position: Position  # after the step
+
+
+class Run(NamedTuple):
+    """Contiguous pairs of one corpus, of which an epoch takes a share."""
+
+    number: int  # in the epoch: a pair that comes twice comes in two runs
+    corpus: int
+    start: int
+    stop: int
+    share: float
+
+
+class _Pool(NamedTuple):
+    """Pairs in memory, and the batches that they make."""
+
+    examples: Examples
+    plan: list[Ints]
+    target_tokens: list[int]  # of each batch
 
 
 def read_pairs(config: Config, counts: Counter[str] | None = None) -> Iterator[SentencePair]:
@@ -47,10 +76,10 @@ def tokenize(pairs: Sequence[SentencePair], tokenizer: Tokenizer, sampling: floa
 
 
 class Feed:
-    """The endless row of steps over a training corpus; epochs follow one another without a gap."""
+    """The endless row of steps over the training corpora; epochs follow one another without a gap."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, group: Processes) -> None:
-        """Read and tokenise the training corpora.
+    def __init__(self, config: Config, tokenizer: Tokenizer, group: Processes, stores: Sequence[TokenStore]) -> None:
+        """Begin with the tokens of each training corpus, as `open_stores` finds them.
 
         Raises:
             DataError: if no training pair is left.
@@ -58,36 +87,25 @@ class Feed:
         self._training = config.training
         self._tokenizer = tokenizer
         self._group = group
-        self.counts: Counter[str] = Counter()
-        pairs: list[SentencePair] = []
-        corpora: list[int] = []  # of each pair
-        for number, corpus in enumerate(config.data.train):
-            pairs += read_corpus(corpus, (config.data.source_language, config.data.target_language), self.counts)
-            corpora += [number] * (len(pairs) - len(corpora))
-        self._plain = tokenize(pairs, tokenizer)
-        fits = self._plain.lengths <= config.data.max_length
-        self.counts["too_long"] = int((~fits).sum())
-        self._longest = config.model.max_length
-        if self.counts["too_long"]:
-            pairs = [pair for pair, keep in zip(pairs, fits.tolist(), strict=True) if keep]
-            self._plain = Examples(self._plain.source.where(fits), self._plain.target.where(fits))
-        if not pairs:
+        self._stores = stores
+        self._weights = [corpus.weight for corpus in config.data.train]
+        self._max_length, self._longest = config.data.max_length, config.model.max_length
+        self._size = sum(store.fitting(self._max_length) for store in stores)
+        self.counts: Counter[str] = sum((store.counts for store in stores), Counter())
+        self.counts["too_long"] = sum(map(len, stores)) - self._size
+        if not self._size:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
-        self._weights = [corpus.weight for corpus in config.data.train]
-        self._corpora = np.array(corpora)[fits] if set(self._weights) != {1.0} else None
-        self._pairs = pairs if self._training.subword_sampling else []  # text is only kept where it is needed again
-        self._epoch = -1
-        self._examples = self._plain
-        self._plan: list[Ints] = []
+        self._epoch, self._runs = -1, [[Run(0, 0, 0, 0, 1.0)]]
+        self._at, self._pool = (-1, 0), _Pool(Examples.joined([]), [], [])
 
     def __len__(self) -> int:
-        return len(self._plain)
+        return self._size
 
-    @property
-    def examples(self) -> Examples:
-        """The training pairs, each in its best segmentation."""
-        return self._plain
+    def sample(self) -> Examples:
+        """Training pairs, each in its best segmentation: all, or as many as a pool holds, drawn at random."""
+        pools = pools_of(self._stores, [1.0] * len(self._stores), POOL_TOKENS, self._training.seed, 0)
+        return Examples.joined([self._read(run, 0)[1] for run in pools[0]])
 
     def step(self, position: Position) -> StepBatches:
         """The batches of the step that begins at a position.
@@ -98,52 +116,111 @@ class Feed:
         mine: list[Batch] = []
         num_tokens = 0
         for number in range(self._training.accumulate * self._group.size):
-            self._load(position.epoch)
-            if position.batches >= len(self._plan):  # resumed with settings that give an epoch fewer batches
-                position = Position(position.epoch + 1, 0)
-                self._load(position.epoch)
-            indices = self._plan[position.batches]
-            num_tokens += int(self._examples.target.lengths[indices].sum())
+            position = self._load(position)
+            pool, place = self._pool, position.batches
+            num_tokens += pool.target_tokens[place]
             if number % self._group.size == self._group.rank:
                 tokenizer = self._tokenizer
-                mine.append(make_batch(self._examples, indices, tokenizer.pad_id, tokenizer.start_id))
-            position = Position(position.epoch, position.batches + 1)
-            if position.batches == len(self._plan):
-                position = Position(position.epoch + 1, 0)
+                mine.append(make_batch(pool.examples, pool.plan[place], tokenizer.pad_id, tokenizer.start_id))
+            position = position._replace(batches=place + 1)
+            if position.batches == len(pool.plan):
+                position = self._next_pool(position)
         return StepBatches(mine, num_tokens, position)
 
-    def _load(self, epoch: int) -> None:
-        """Make the examples and the plan of an epoch, if they are not at hand."""
-        if epoch == self._epoch:
-            return
-        seed = self._training.seed
+    def _next_pool(self, position: Position) -> Position:
+        more = position.pool + 1 < len(self._runs_of(position.epoch))
+        return Position(position.epoch, 0, position.pool + 1) if more else Position(position.epoch + 1)
+
+    def _load(self, position: Position) -> Position:
+        """Have the pool of a position at hand; the position of the next batch, in that pool or a later one.
+
+        A pool may have no batch: of a corpus with a small weight, or after a resume with settings that give it fewer.
+        """
+        empty = 0
+        while True:
+            pools = self._runs_of(position.epoch)
+            if position.pool < len(pools):
+                if self._at != (position.epoch, position.pool):
+                    self._pool = self._make_pool(pools[position.pool], position.epoch, position.pool)
+                    self._at = position.epoch, position.pool
+                if position.batches < len(self._pool.plan):
+                    return position
+                empty += not self._pool.plan
+            if empty > len(pools):
+                raise DataError("`data.train`: no pair is drawn in an epoch; raise the `weight` of a corpus")
+            position = self._next_pool(position)
+
+    def _runs_of(self, epoch: int) -> list[list[Run]]:
+        """The runs of each pool of an epoch: which pairs an epoch takes is decided here and in `_read`, by shares."""
+        if epoch != self._epoch:
+            size = SAMPLED_POOL_TOKENS if self._training.subword_sampling else POOL_TOKENS
+            self._runs = pools_of(self._stores, self._weights, size, self._training.seed, epoch)
+            self._epoch = epoch
+        return self._runs
+
+    def _make_pool(self, runs: Sequence[Run], epoch: int, pool: int) -> _Pool:
+        parts = [(run, *self._read(run, epoch)) for run in runs]
         if self._training.subword_sampling:
-            self._examples = self._sample(seed + 1_000_003 * epoch)
-        self._plan = plan_batches(self._examples, self._training.batch_tokens, seed, epoch, self._choose(epoch))
-        if not self._plan:
-            raise DataError("`data.train`: no pair is drawn in an epoch; raise the `weight` of a corpus")
-        self._epoch = epoch
+            examples = Examples.joined([self._resegmented(run, rows, plain, epoch) for run, rows, plain in parts])
+        else:
+            examples = Examples.joined([plain for _, _, plain in parts])
+        seed = (self._training.seed, epoch, 0, pool) if pool else (self._training.seed, epoch)
+        plan = plan_batches(examples, self._training.batch_tokens, *seed)
+        lengths = examples.target.lengths
+        return _Pool(examples, plan, [int(lengths[batch].sum()) for batch in plan])
 
-    def _choose(self, epoch: int) -> Ints | None:
-        """The examples of an epoch, each corpus by its weight; None where each example comes once."""
-        if self._corpora is None:
-            return None
-        chosen = []
-        for number, weight in enumerate(self._weights):
-            own = np.flatnonzero(self._corpora == number)
-            whole, part = int(weight), weight - int(weight)
+    def _read(self, run: Run, epoch: int) -> tuple[Ints, Examples]:
+        """The rows of a run that an epoch takes, and what is there: none that is too long, and of the rest a share."""
+        store = self._stores[run.corpus]
+        rows = run.start + np.flatnonzero(store.lengths(run.start, run.stop) <= self._max_length)
+        if run.share < 1:
             # From 1: numpy takes (seed, epoch, 0) for (seed, epoch), which shuffles the epoch.
-            generator = np.random.default_rng((self._training.seed, epoch, number + 1))
-            chosen += [own] * whole + [generator.permutation(own)[: round(part * len(own))]]
-        return np.concatenate(chosen)
+            generator = np.random.default_rng((self._training.seed, epoch, run.corpus + 1, run.start))
+            rows = np.sort(generator.permutation(rows)[: round(run.share * len(rows))])
+        return rows, store.read(rows)
 
-    def _sample(self, seed: int) -> Examples:
-        """One random segmentation of every pair; the plain one where the random one is longer than the model takes."""
-        sampled = tokenize(self._pairs, self._tokenizer, self._training.subword_sampling, seed)
+    def _resegmented(self, run: Run, rows: Ints, plain: Examples, epoch: int) -> Examples:
+        """Rows of a run in one random segmentation each; in the plain one where that is longer than the model takes.
+
+        The only place where training makes ids of text again. It is a function of the seed, the epoch and the run.
+        """
+        pairs = self._stores[run.corpus].pairs(rows)
+        seed = self._training.seed + 1_000_003 * epoch + (run.number << 64)
+        sampled = tokenize(pairs, self._tokenizer, self._training.subword_sampling, seed)
         return Examples(
-            _shortened(sampled.source, self._plain.source, self._longest),
-            _shortened(sampled.target, self._plain.target, self._longest),
+            _shortened(sampled.source, plain.source, self._longest),
+            _shortened(sampled.target, plain.target, self._longest),
         )
+
+
+def pools_of(
+    stores: Sequence[TokenStore], weights: Sequence[float], pool_tokens: int, seed: int, epoch: int
+) -> list[list[Run]]:
+    """Divide the runs of an epoch, in random order, into pools of about as many tokens, at most `pool_tokens`.
+
+    What fits into one pool is one run of each corpus, in order: nothing needs shuffling before the pool is.
+
+    Args:
+        stores: the tokens of each corpus.
+        weights: how often a pair of each corpus comes; the fraction as the share of a run.
+        pool_tokens: tokens of both sides.
+        seed: of the order, with the epoch.
+        epoch: the number of the epoch.
+    """
+    total = sum(weight * store.num_tokens for weight, store in zip(weights, stores, strict=True))
+    runs: list[Run] = []
+    for corpus, (weight, store) in enumerate(zip(weights, stores, strict=True)):
+        length = RUN_PAIRS if total > pool_tokens else max(len(store), 1)
+        shares = [1.0] * int(weight) + ([weight % 1] if weight % 1 else [])
+        for start in range(0, len(store), length):
+            stop = min(start + length, len(store))
+            runs += [Run(len(runs) + i, corpus, start, stop, share) for i, share in enumerate(shares)]
+    if total <= pool_tokens:
+        return [runs]
+    order = np.random.default_rng((seed, epoch, 0, 0, 1)).permutation(len(runs))
+    pools = min(-int(-total // pool_tokens), len(runs))
+    # Within a pool in the order of the disk.
+    return [[runs[i] for i in sorted(part.tolist())] for part in np.array_split(order, pools)]
 
 
 def _shortened(sampled: TokenSequences, plain: TokenSequences, longest: int) -> TokenSequences:

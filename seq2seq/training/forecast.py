@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from seq2seq.config import Config
+from seq2seq.data.token_store import TokenStore
+from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import choose_device
 from seq2seq.errors import TrainingError
@@ -37,7 +42,7 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
     """Do some steps of a training in a process of its own, and throw them away.
 
     Args:
-        config: with the vocabulary sizes filled in; its training corpora are read whole, so give a sample.
+        config: with the vocabulary sizes filled in; its training corpora are tokenised whole, so give a sample.
         tokenizer_folder: where the tokenizer is.
         device: as in `train`.
 
@@ -52,10 +57,16 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
 
 
 def _measure(config: Config, tokenizer_folder: str, device: str) -> Forecast:
-    tokenizer, chosen = Tokenizer.load(tokenizer_folder), choose_device(device)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = Tokenizer.load(tokenizer_folder)
+        return _measure_with(config, tokenizer, open_stores(config, tokenizer, Path(folder)), device)
+
+
+def _measure_with(config: Config, tokenizer: Tokenizer, stores: Sequence[TokenStore], device: str) -> Forecast:
+    chosen = choose_device(device)
     torch.manual_seed(config.training.seed)
     steps = Steps(Transformer(config.model).to(chosen).train(), config.training, chosen, Processes())
-    feed, position = Feed(config, tokenizer, Processes()), Position()
+    feed, position = Feed(config, tokenizer, Processes(), stores), Position()
     done: list[tuple[int, float]] = []  # target tokens and seconds of each step
     while len(done) < config.training.steps:
         began = time.perf_counter()

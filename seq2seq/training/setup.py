@@ -6,17 +6,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from seq2seq.config import Config, load_config, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
+from seq2seq.data.token_writer import prepared_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import ConfigError, DataError, TrainingError
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
 from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 
+TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
+_LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
 
@@ -57,7 +61,7 @@ def set_up_run(
     tokenizer = _make_tokenizer(config, tokenizer, say)
     config = with_vocabulary(config, tokenizer)
     if given:
-        warn_of_unknown(_side(config, 0), _side(config, 1), tokenizer, say)
+        warn_of_unknown(_first(config, tokenizer, 0), _first(config, tokenizer, 1), tokenizer, say)
     if there:
         clear_run(run)  # only now that nothing can be wrong any more
     tokenizer.save(run / "tokenizer")
@@ -67,8 +71,14 @@ def set_up_run(
 
 
 def _check_corpora(config: Config) -> None:
-    """Read all corpora through, so that a bad line is found before anything is said or written."""
-    if not sum(1 for _ in read_pairs(config)):
+    """Read all corpora through, so that a bad line is found before anything is said or written.
+
+    Those that `seq2seq prepare` made have been read through then.
+    """
+    prepared = [store for corpus in config.data.train if (store := prepared_tokens(corpus))]
+    others = tuple(corpus for corpus in config.data.train if prepared_tokens(corpus) is None)
+    rest = replace(config, data=replace(config.data, train=others))
+    if not sum(1 for _ in read_pairs(rest)) + sum(map(len, prepared)):
         raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
     if config.data.validation is not None:
         languages = (config.data.source_language, config.data.target_language)
@@ -89,6 +99,15 @@ def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str]
 
 def _side(config: Config, side: int) -> Iterator[str]:
     return (pair[side] for pair in read_pairs(config))
+
+
+def _first(config: Config, tokenizer: Tokenizer, side: int) -> Iterator[str]:
+    """The begin of each corpus; of those that were prepared with the tokenizer, the report has told already."""
+    languages = (config.data.source_language, config.data.target_language)
+    for corpus in config.data.train:
+        store = prepared_tokens(corpus)
+        if store is None or store.made_from["tokenizer"] != tokenizer.hash:
+            yield from (pair[side] for pair in islice(read_corpus(corpus, languages), _LOOKED_AT))
 
 
 def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
@@ -126,7 +145,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
 
 def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
-    for name in ("checkpoints", "tokenizer", "tensorboard", "base"):
+    for name in ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("config.toml", "metrics.jsonl", LEXICON):
         (run / name).unlink(missing_ok=True)

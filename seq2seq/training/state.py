@@ -99,6 +99,7 @@ class Learner:
             step=state.step,
             tokenizer_hash=tokenizer_hash,
             epoch=state.position.epoch,
+            pool_in_epoch=state.position.pool,
             batches_in_epoch=state.position.batches,
             target_tokens_seen=state.target_tokens_seen,
             training_seconds=seconds,
@@ -127,7 +128,7 @@ class Learner:
             ) from None
         state = TrainState(
             step=info.step,
-            position=Position(info.epoch, info.batches_in_epoch),
+            position=Position(info.epoch, info.batches_in_epoch, info.pool_in_epoch),
             target_tokens_seen=info.target_tokens_seen,
             best_score=info.best_score,
             validations_since_best=info.validations_since_best,

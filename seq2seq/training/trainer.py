@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,8 @@ from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
+from seq2seq.data.token_store import TokenStore
+from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import autocast
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
@@ -30,7 +32,7 @@ from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.setup import set_up_run
+from seq2seq.training.setup import TOKENS, set_up_run
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps
 from seq2seq.training.validation import read_validation_pairs, validate
@@ -75,15 +77,17 @@ def train(
             if group.is_first:
                 remove_leftovers(run / "checkpoints")
                 config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
+                stores = open_stores(config, tokenizer, run / TOKENS, tell)
             group.wait()
             if not group.is_first:
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
+                stores = open_stores(config, tokenizer, run / TOKENS, write=False)
             assert tokenizer is not None
             torch.manual_seed(config.training.seed)  # of the initial weights
             model = model or Transformer(config.model)
             start_from_base(model, config, run, resumed=latest(run) is not None)
             model = model.to(chosen)
-            trainer = _Trainer(config, run, model, tokenizer, chosen, group)
+            trainer = _Trainer(config, run, model, tokenizer, chosen, group, stores)
             if group.is_first:
                 save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
         with trainer.stop_on_signals():
@@ -117,6 +121,7 @@ class _Trainer:
         tokenizer: Tokenizer,
         device: torch.device,
         group: Processes,
+        stores: Sequence[TokenStore],
     ) -> None:
         self.config, self.run, self.tokenizer, self.device, self.group = config, run, tokenizer, device, group
         self.tell = say if group.is_first else _silent
@@ -129,7 +134,7 @@ class _Trainer:
             self.state, seconds = self.learner.load(found)
             self.tell(f"going on from {found}")
         self.steps.share()
-        self.feed = Feed(config, tokenizer, group)
+        self.feed = Feed(config, tokenizer, group, stores)
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
         self.journal = Journal(run, self.state.step) if group.is_first else _NoJournal()
@@ -186,7 +191,7 @@ class _Trainer:
         if not (self.run / LEXICON).exists():
             model = self.config.model
             sizes = model.source_vocab_size, model.target_vocab_size
-            learn_lexicon(self.feed.examples, *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
+            learn_lexicon(self.feed.sample(), *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,7 @@ def _compete(arguments: argparse.Namespace) -> None:
     import torch
 
     from seq2seq.checkpoint import load_model
+    from seq2seq.data.token_writer import open_stores
     from seq2seq.training.distributed import Processes
     from seq2seq.training.feed import Feed, Position
 
@@ -106,7 +108,9 @@ def _compete(arguments: argparse.Namespace) -> None:
         model = replace(model, **BASE, source_vocab_size=32_000, target_vocab_size=32_000)
     model = replace(model, dropout=0.1, attention_dropout=0.0, activation_dropout=0.0)
     config = replace(config, model=model)
-    feed, position = Feed(config, loaded.tokenizer, Processes()), Position()
+    folder = tempfile.TemporaryDirectory()
+    stores = open_stores(config, loaded.tokenizer, Path(folder.name))
+    feed, position = Feed(config, loaded.tokenizer, Processes(), stores), Position()
     torch.manual_seed(1)
     train = {"ours": _ours, "huggingface": _huggingface}[arguments.contestant](config, loaded.tokenizer.pad_id)
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seq2seq.config import Config, CorpusConfig, DataConfig, TokenizerConfig, TrainingConfig
+from seq2seq.data.batching import plan_batches
+from seq2seq.data.corpus import SentencePair
+from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import DataError
+from seq2seq.training import feed as module
 from seq2seq.training.distributed import Processes
-from seq2seq.training.feed import Feed, Position
+from seq2seq.training.feed import Feed, Position, StepBatches, tokenize
 
 LINES = [f"{'word ' * (i % 7)}number {i}" for i in range(60)]
+Corpora = tuple[Path, Tokenizer]
+
+pool_sizes = st.integers(30, 400)  # tokens; all lines together have twice the most
+run_sizes = st.integers(1, 9)
 
 
 @pytest.fixture(scope="module")
@@ -22,61 +36,184 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
     return train_tokenizer(TokenizerConfig(vocab_size=290, algorithm="bpe"), LINES, LINES, folder)
 
 
-def config_for(folder: Path, lines=LINES, max_length: int = 100, **training: object) -> Config:
-    for side in ("a", "b"):
-        (folder / f"train.{side}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    corpus = CorpusConfig(source=str(folder / "train.a"), target=str(folder / "train.b"))
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory, tokenizer) -> Corpora:
+    """A folder for texts, which stay there for many examples of a test."""
+    return tmp_path_factory.mktemp("corpora"), tokenizer
+
+
+def config_for(folder: Path, lines=LINES, max_length: int = 100, weights=(1.0,), **training: object) -> Config:
+    """The lines shared among as many corpora as there are weights."""
+    corpora = []
+    for number, weight in enumerate(weights):
+        paths = [folder / f"train{number}.{side}" for side in ("a", "b")]
+        for path in paths:
+            path.write_text("".join(f"{line}\n" for line in lines[number :: len(weights)]), encoding="utf-8")
+        corpora.append(CorpusConfig(source=str(paths[0]), target=str(paths[1]), weight=weight))
     settings = {"batch_tokens": 64, **training}
-    return Config(data=DataConfig(train=(corpus,), max_length=max_length), training=TrainingConfig(**settings))
+    return Config(data=DataConfig(train=tuple(corpora), max_length=max_length), training=TrainingConfig(**settings))
 
 
-def rows(work) -> list[tuple[int, ...]]:
+def feed_for(config: Config, tokenizer: Tokenizer, group: Processes | None = None) -> Feed:
+    folder = Path(config.data.train[0].source).parent / "tokens"
+    return Feed(config, tokenizer, group or Processes(), open_stores(config, tokenizer, folder))
+
+
+@contextmanager
+def sizes(run_pairs: int, pool_tokens: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "RUN_PAIRS", run_pairs)
+        patched.setattr(module, "POOL_TOKENS", pool_tokens)
+        patched.setattr(module, "SAMPLED_POOL_TOKENS", pool_tokens)
+        yield
+
+
+def rows(work: StepBatches) -> list[tuple[int, ...]]:
     return [tuple(row[row != 0].tolist()) for batch in work.batches for row in batch.source]
 
 
+def epoch_of(feed: Feed, epoch: int = 0) -> list[StepBatches]:
+    position, works = Position(epoch), []
+    while position.epoch == epoch:
+        works.append(feed.step(position))
+        position = works[-1].position
+    return works
+
+
+def texts_of(feed: Feed, tokenizer: Tokenizer, epoch: int = 0) -> Counter[str]:
+    return Counter(tokenizer.decode_source(row) for work in epoch_of(feed, epoch) for row in rows(work))
+
+
+@settings(max_examples=30, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes, sampling=st.sampled_from([0.0, 0.2]))
+def test_every_pair_once_an_epoch(corpora: Corpora, run_pairs: int, pool_tokens: int, sampling: float) -> None:
+    folder, tokenizer = corpora
+    with sizes(run_pairs, pool_tokens):
+        feed = feed_for(config_for(folder, weights=(1.0, 1.0), subword_sampling=sampling), tokenizer)
+        for epoch in (0, 3):
+            assert texts_of(feed, tokenizer, epoch) == Counter(LINES)
+            assert len({work.position.pool for work in epoch_of(feed, epoch)}) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes, budget=st.integers(10, 200))
+def test_batches_keep_to_their_budget(corpora: Corpora, run_pairs: int, pool_tokens: int, budget: int) -> None:
+    folder, tokenizer = corpora
+    with sizes(run_pairs, pool_tokens):
+        for work in epoch_of(feed_for(config_for(folder, batch_tokens=budget), tokenizer)):
+            (batch,) = work.batches
+            longest = max(batch.source.size(1), batch.target_output.size(1))
+            assert len(batch.source) * longest <= budget or len(batch.source) == 1
+            assert work.num_target_tokens == batch.num_target_tokens
+
+
 @pytest.mark.parametrize("sampling", [0.0, 0.2])
-def test_every_pair_once_an_epoch(tmp_path, tokenizer, sampling) -> None:
-    feed = Feed(config_for(tmp_path, subword_sampling=sampling), tokenizer, Processes())
-    position, seen = Position(), Counter()
-    while position.epoch == 0:
-        work = feed.step(position)
-        seen.update(tokenizer.decode_source(row) for row in rows(work))
-        position = work.position
-    assert seen == Counter(tokenizer.decode_source(row) for row in tokenizer.encode_source(LINES))
+def test_what_fits_into_a_pool_is_planned_as_a_whole(tmp_path, tokenizer, sampling) -> None:
+    config = config_for(tmp_path, subword_sampling=sampling)
+    feed = feed_for(config, tokenizer)
+    for epoch in (0, 1):
+        seed = config.training.seed + 1_000_003 * epoch
+        examples = tokenize([SentencePair(line, line) for line in LINES], tokenizer, sampling, seed)
+        expected = plan_batches(examples, 64, config.training.seed, epoch)
+        batches = [work.batches[0].target_output for work in epoch_of(feed, epoch)]
+        assert len(batches) == len(expected)
+        for batch, indices in zip(batches, expected, strict=True):
+            assert [row[row != 0].tolist() for row in batch] == [examples.target[i].tolist() for i in indices]
 
 
-def test_a_step_is_the_same_on_two_processes(tmp_path, tokenizer) -> None:
-    alone = Feed(config_for(tmp_path, accumulate=4), tokenizer, Processes()).step(Position())
-    shares = [
-        Feed(config_for(tmp_path, accumulate=2), tokenizer, Processes(rank, 2)).step(Position()) for rank in (0, 1)
-    ]
-    assert sorted(rows(alone)) == sorted(rows(shares[0]) + rows(shares[1]))
-    assert len(shares[0].batches) == len(shares[1].batches) == 2
-    assert {alone.num_target_tokens} == {share.num_target_tokens for share in shares}
-    assert {alone.position} == {share.position for share in shares}
-    assert alone.num_target_tokens == sum(batch.num_target_tokens for batch in alone.batches)
+@settings(max_examples=20, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes)
+def test_a_step_is_the_same_on_two_processes(corpora: Corpora, run_pairs: int, pool_tokens: int) -> None:
+    folder, tokenizer = corpora
+    with sizes(run_pairs, pool_tokens):
+        alone = feed_for(config_for(folder, accumulate=4), tokenizer)
+        feeds = [feed_for(config_for(folder, accumulate=2), tokenizer, Processes(rank, 2)) for rank in (0, 1)]
+        position = Position()
+        while position.epoch < 2:
+            work, shares = alone.step(position), [feed.step(position) for feed in feeds]
+            assert sorted(rows(work)) == sorted(rows(shares[0]) + rows(shares[1]))
+            assert len(shares[0].batches) == len(shares[1].batches) == 2
+            assert {work.num_target_tokens} == {share.num_target_tokens for share in shares}
+            assert {work.position} == {share.position for share in shares}
+            assert work.num_target_tokens == sum(batch.num_target_tokens for batch in work.batches)
+            position = work.position
 
 
-def test_a_position_is_all_it_takes_to_go_on(tmp_path, tokenizer) -> None:
-    config = config_for(tmp_path, accumulate=3, subword_sampling=0.1)
-    feed, position, all_rows = Feed(config, tokenizer, Processes()), Position(), []
-    for _ in range(9):
-        work = feed.step(position)
-        all_rows.append(rows(work))
-        if len(all_rows) == 5:
-            taken_up = work.position
-        position = work.position
-    again = Feed(config, tokenizer, Processes())
-    for expected in all_rows[5:]:
-        work = again.step(taken_up)
-        assert rows(work) == expected
-        taken_up = work.position
-    assert position.epoch > 0
+@settings(max_examples=10, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes, sampling=st.sampled_from([0.0, 0.1]))
+def test_any_position_is_all_it_takes_to_go_on(
+    corpora: Corpora, run_pairs: int, pool_tokens: int, sampling: float
+) -> None:
+    folder, tokenizer = corpora
+    config = config_for(folder, weights=(1.0, 0.5), accumulate=3, subword_sampling=sampling)
+    with sizes(run_pairs, pool_tokens):
+        feed, position, works = feed_for(config, tokenizer), Position(), []
+        while position.epoch < 2:
+            works.append((position, feed.step(position)))
+            position = works[-1][1].position
+        for begin, expected in works:
+            work = feed_for(config, tokenizer).step(begin)
+            assert rows(work) == rows(expected)
+            assert work.position == expected.position
+
+
+@settings(max_examples=20, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes, weight=st.sampled_from([0.0, 0.5, 2.0, 2.25]))
+def test_weights_say_how_often_pairs_are_seen(
+    corpora: Corpora, run_pairs: int, pool_tokens: int, weight: float
+) -> None:
+    folder, tokenizer = corpora
+    with sizes(run_pairs, pool_tokens):
+        feed = feed_for(config_for(folder, weights=(1.0, weight)), tokenizer)
+        epochs = [texts_of(feed, tokenizer, epoch) for epoch in (0, 1, 0)]
+    assert epochs[0] == epochs[2], "a function of the epoch"
+    assert all(epochs[0][line] == 1 for line in LINES[::2])
+    counts = [epochs[0][line] for line in LINES[1::2]]
+    assert set(counts) <= {int(weight), int(weight) + 1}
+    assert abs(sum(counts) - 30 * weight) <= 0.5 * (1 + 30 / run_pairs), "but for rounding in each run"
+
+
+def test_a_part_of_a_corpus_is_drawn_anew(tmp_path, tokenizer) -> None:
+    feed = feed_for(config_for(tmp_path, weights=(1.0, 0.5)), tokenizer)
+    first, second = (texts_of(feed, tokenizer, epoch) for epoch in (0, 1))
+    assert sum(first.values()) == sum(second.values()) == 45
+    assert first != second
+
+
+def test_both_random_choices_of_an_epoch_are_independent(tmp_path, tokenizer) -> None:
+    config = config_for(tmp_path, weights=(0.5,))
+    feed = feed_for(config, tokenizer)
+    (store,) = feed._stores
+    drawn, _ = feed._read(module.Run(0, 0, 0, len(store), 0.5), 3)
+    shuffled = np.random.default_rng((config.training.seed, 3)).permutation(60)
+    assert drawn.tolist() != sorted(shuffled[:30].tolist())
+
+
+def test_no_weight_at_all_is_told(tmp_path, tokenizer) -> None:
+    feed = feed_for(config_for(tmp_path, weights=(0.0,)), tokenizer)
+    with pytest.raises(DataError, match="no pair is drawn in an epoch"):
+        feed.step(Position())
+
+
+def test_a_position_beyond_the_end_goes_on_with_what_comes_next(tmp_path, tokenizer) -> None:
+    feed = feed_for(config_for(tmp_path), tokenizer)
+    for beyond in (Position(0, 10_000), Position(0, 0, 7)):
+        assert rows(feed.step(beyond)) == rows(feed.step(Position(1)))
 
 
 def test_long_pairs_are_dropped_and_counted(tmp_path, tokenizer) -> None:
-    feed = Feed(config_for(tmp_path, [*LINES, "far too long " * 50], max_length=60), tokenizer, Processes())
+    config = config_for(tmp_path, [*LINES, "far too long " * 50], max_length=60)
+    feed = feed_for(config, tokenizer)
     assert len(feed) == len(LINES)
     assert feed.counts["too_long"] == 1
+    assert texts_of(feed, tokenizer) == Counter(LINES)
     with pytest.raises(DataError, match="no usable pair"):
-        Feed(config_for(tmp_path, max_length=2), tokenizer, Processes())
+        feed_for(replace(config, data=replace(config.data, max_length=2)), tokenizer)
+
+
+def test_a_sample_is_all_of_a_small_corpus_and_a_part_of_a_large_one(tmp_path, tokenizer) -> None:
+    feed = feed_for(config_for(tmp_path, weights=(3.0, 0.5)), tokenizer)
+    assert len(feed.sample()) == len(LINES)
+    with sizes(2, 300):
+        some = [tuple(row.tolist()) for row in feed.sample().source]
+    assert 0 < len(some) == len(set(some)) < len(LINES)

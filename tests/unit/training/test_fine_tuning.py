@@ -6,18 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
-from seq2seq.config import Config, CorpusConfig, TokenizerConfig, load_config
+from seq2seq.config import Config, TokenizerConfig, load_config
 from seq2seq.data.tokenizer import train_tokenizer
 from seq2seq.errors import CheckpointError, ConfigError, TrainingError
 from seq2seq.model.transformer import Transformer
-from seq2seq.training.distributed import Processes
-from seq2seq.training.feed import Feed, Position
 from seq2seq.training.fine_tuning import describe_unknown, freeze, merge
 from seq2seq.training.trainer import train
 from tests.random_models import random_model
@@ -241,34 +238,3 @@ def test_a_merged_run_is_plain_and_the_same(tune, trained_run: Path, tmp_path: P
         assert torch.equal(tensor, weights(again)[name])
     with pytest.raises(CheckpointError, match="is there already"):
         merge(run, plain)
-
-
-def test_both_random_choices_of_an_epoch_are_independent(corpus: Path, trained_run: Path) -> None:
-    config = load_config(trained_run / "config.toml")
-    half = replace(config.data.train[0], weight=0.5)
-    config = replace(config, data=replace(config.data, train=(half,)))
-    feed = Feed(config, load_model(trained_run).tokenizer, Processes(0, 1))
-    drawn = feed._choose(3)
-    assert drawn is not None
-    shuffled = np.random.default_rng((config.training.seed, 3)).permutation(300)
-    assert drawn.tolist() != shuffled[: len(drawn)].tolist()
-
-
-@pytest.mark.parametrize("weight", [0.5, 2.0, 2.5])
-def test_weights_say_how_often_pairs_are_seen(weight: float, corpus: Path, trained_run: Path) -> None:
-    config = load_config(trained_run / "config.toml")
-    (first,) = config.data.train
-    second = CorpusConfig(source=str(corpus / "valid.de"), target=str(corpus / "valid.en"), weight=weight)
-    config = replace(config, data=replace(config.data, train=(first, second)))
-    tokenizer = load_model(trained_run).tokenizer
-    feed = Feed(config, tokenizer, Processes(0, 1))
-    plans = []
-    for epoch in (0, 1, 0):
-        feed._load(epoch)
-        plans.append(sorted(int(i) for batch in feed._plan for i in batch))
-    assert plans[0] == plans[2], "a function of the epoch"
-    counts = [plans[0].count(i) for i in range(320)]
-    assert counts[:300] == [1] * 300
-    assert sum(counts[300:]) == 20 * weight and max(counts[300:]) - min(counts[300:]) <= 1
-    assert (plans[0] == plans[1]) == (weight == 2.0), "the part is drawn anew"
-    assert feed.step(Position(0, 0)).batches

@@ -1,0 +1,76 @@
+"""Work in blocks, shared among processes: a few blocks at a time, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from seq2seq.errors import DataError
+
+_WATCH_S = 1.0  # between a worker's looks at whether its parent is still there
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(
+    work: Callable[..., int], jobs: Iterable[tuple[Any, ...]], begin: Callable[[], object], workers: int
+) -> Iterator[int]:
+    """What `work(*job)` returns for each job, in their order; a single job is done in this process.
+
+    Args:
+        work: a function of a module.
+        jobs: arguments of each call; taken as they are needed.
+        begin: makes a process ready.
+        workers: the number of processes.
+
+    Raises:
+        DataError: if a process was killed.
+    """
+    jobs = iter(jobs)
+    first = list(islice(jobs, 2))
+    if len(first) < 2 or workers == 1:
+        begin()
+        yield from (work(*job) for job in chain(first, jobs))
+        return
+    with ProcessPoolExecutor(workers, initializer=partial(_begin, begin, os.getpid())) as pool:
+        waiting: deque[Future[int]] = deque()
+        try:
+            for job in chain(first, jobs):
+                waiting.append(pool.submit(work, *job))
+                while len(waiting) > 2 * workers or (waiting and waiting[0].done()):
+                    yield waiting.popleft().result()
+            for done in waiting:
+                yield done.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process was killed, maybe for want of memory; the same command goes on where it was"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin(begin: Callable[[], object], parent: int) -> None:
+    """Make a fresh worker process ready."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    begin()
+
+
+def _follow(parent: int) -> None:
+    """End this process when its parent is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)

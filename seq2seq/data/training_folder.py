@@ -1,0 +1,151 @@
+"""A folder from which training begins at once: filtered text, its tokens, the tokenizer, and a config that names them.
+
+    DIR/train/corpus000/          what is left of the first training corpus; see `seq2seq.data.preparation`
+    DIR/train/corpus000/tokens/   the same rows as token ids; see `seq2seq.data.token_store`
+    DIR/tokenizer/                trained on all of them, or a copy of the one that the config names
+    DIR/validation.source, .target, test.source, ...   held-out text as it was
+    DIR/config.toml               the config, with all of these in the place of what it named; paths are relative
+
+Each part is made anew only if what it depends on has changed: another `data.max_length` changes the report alone,
+another tokenizer the tokens too, and other filters all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config import Config, CorpusConfig, save_config
+from seq2seq.data.arrow_files import SIDES, fingerprint_of, pairs_of, read_json, shards_of, table_of
+from seq2seq.data.corpus import read_corpus, write_lines
+from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, hashes_of, prepare, write_report
+from seq2seq.data.token_store import TokenStore
+from seq2seq.data.token_writer import BESIDE, write_tokens
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.files import remove_directory, write_json
+from seq2seq.settings import to_dict
+
+_TOKENIZER, _CONFIG = "tokenizer", "config.toml"
+
+
+def make_ready(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
+    """Filter the training corpora of a config, and make all of them that training needs; nothing twice.
+
+    Raises:
+        DataError, ConfigError: as `prepare` does.
+        TokenizerError: if the text or the settings do not allow the tokenizer, or a given one is damaged.
+    """
+    output = Path(output)
+    done = prepare(config, output, progress)
+    clock = Clock()
+    tokenizer, was_there = _tokenizer(config, output)
+    clock.lap("tokenizer")
+    stores = {}
+    for folder in sorted((output / CORPUS).glob("corpus*")):
+        stores[folder.name], found = _tokens(folder, output, tokenizer, progress)
+        was_there &= found
+    clock.lap("tokens")
+    _write_config(config, output)
+    report = {**done.report, "coverage": _coverage(stores, config.data.max_length)}
+    write_report(output, report, (config.data.source_language, config.data.target_language))
+    papers = [output / _CONFIG, *output.glob("report.*"), *output.glob("validation.*"), *output.glob("test.*")]
+    tokens = output.glob(f"{CORPUS}/*/{BESIDE}/*")
+    _lock(output, {"tokens": hashes_of(output, tokens), "papers": hashes_of(output, papers)})
+    clock.lap("hashing")
+    return Prepared(output, report, done.was_there and was_there, {**done.seconds, **clock.seconds})
+
+
+def _lock(output: Path, entries: Mapping[str, Any]) -> None:
+    """Add entries to the lockfile."""
+    write_json(output / LOCK, {**read_json(output / LOCK), **entries})
+
+
+def _tokenizer(config: Config, output: Path) -> tuple[Tokenizer, bool]:
+    """The tokenizer, and whether it was there."""
+    lock, folder = read_json(output / LOCK), output / _TOKENIZER
+    given = _given(config)
+    settings = {name: value for name, value in to_dict(config.tokenizer).items() if name != "path"}
+    made_from = {"given": given.hash} if given else {"text": fingerprint_of(output / CORPUS), "settings": settings}
+    if lock.get("tokenizer") == {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}:
+        return Tokenizer.load(folder), True
+    if folder.exists():
+        remove_directory(folder)
+    if given:
+        given.save(folder)
+        tokenizer = given
+    else:
+        tokenizer = train_tokenizer(config.tokenizer, _lines(output, 0), _lines(output, 1), folder)
+    _lock(output, {"tokenizer": {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}})
+    return tokenizer, False
+
+
+def _given(config: Config) -> Tokenizer | None:
+    """The tokenizer that the config names, or that of the run that is to be fine-tuned."""
+    run = Path(config.training.initialise_from)
+    places = [run / _TOKENIZER, run.parent.parent / _TOKENIZER] if config.training.initialise_from else []
+    path = next((place for place in places if place.is_dir()), Path(config.tokenizer.path))
+    return Tokenizer.load(path) if path != Path() else None
+
+
+def _lines(output: Path, side: int) -> Iterator[str]:
+    for shard in shards_of(output / CORPUS):
+        yield from table_of(shard)[SIDES[side]].to_pylist()
+
+
+def _tokens(folder: Path, output: Path, tokenizer: Tokenizer, progress: Progress) -> tuple[TokenStore, bool]:
+    """The tokens of a corpus, and whether they were there."""
+    made_from = {"tokenizer": tokenizer.hash, "text": fingerprint_of(folder)}
+    place = folder / BESIDE
+    before = read_json(output / LOCK).get("tokens", {})
+    if all(before.get(name, digest) == digest for name, digest in hashes_of(output, place.glob("*")).items()):
+        store = TokenStore.open(place)
+        if store and store.made_from == made_from:
+            return store, True
+    blocks = ((shard.name, partial(pairs_of, shard)) for shard in shards_of(folder))
+    return write_tokens(place, blocks, tokenizer, made_from, text="..", progress=progress), False
+
+
+def _write_config(config: Config, output: Path) -> None:
+    """Write held-out text, and the config that names what is here instead of what it was made from."""
+    languages = (config.data.source_language, config.data.target_language)
+    held_out: dict[str, CorpusConfig | None] = {}
+    for name, corpus in (("validation", config.data.validation), ("test", config.data.test)):
+        paths = [output / f"{name}.{side}" for side in SIDES]
+        pairs = list(read_corpus(corpus, languages)) if corpus else []
+        for side, path in enumerate(paths):
+            path.unlink(missing_ok=True)
+            if corpus:
+                write_lines(path, (pair[side] for pair in pairs))
+        held_out[name] = CorpusConfig(source=str(paths[0]), target=str(paths[1])) if corpus else None
+    folders = ((output / CORPUS / f"corpus{number:03}", corpus) for number, corpus in enumerate(config.data.train))
+    train = tuple(_at(corpus, folder) for folder, corpus in folders if folder.exists())
+    data = replace(config.data, train=train, validation=held_out["validation"], test=held_out["test"])
+    tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
+    save_config(replace(config, data=data, tokenizer=tokenizer), output / _CONFIG)
+
+
+def _at(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
+    """A training corpus as it was prepared; how it is used, such as its weight, stays."""
+    nowhere = CorpusConfig(path=str(folder))
+    names = ("source", "target", "path", "dataset", "subset", "split", "revision", "source_column", "target_column")
+    return replace(corpus, **{name: getattr(nowhere, name) for name in names})
+
+
+def _coverage(stores: Mapping[str, TokenStore], max_length: int) -> dict[str, Any]:
+    """What the tokenizer makes of the text: shares of unknown pieces and of bytes, and pieces for each word."""
+    pairs = sum(map(len, stores.values()))
+    fitting = sum(store.fitting(max_length) for store in stores.values())
+    sides = {}
+    for side in SIDES:
+        total = {name: sum(store.coverage[side][name] for store in stores.values())
+                 for name in ("tokens", "unknown", "bytes", "words")}  # fmt: skip
+        pieces = total["tokens"] - pairs  # without end tokens
+        sides[side] = {
+            "pieces": pieces, "unknown": total["unknown"], "bytes": total["bytes"],
+            "unknown_share": total["unknown"] / max(pieces, 1), "bytes_share": total["bytes"] / max(pieces, 1),
+            "pieces_per_word": pieces / max(total["words"], 1),
+        }  # fmt: skip
+    return {**sides, "max_length": max_length, "too_long": pairs - fitting, "pairs": pairs}
