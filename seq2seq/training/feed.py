@@ -60,6 +60,9 @@ class _Pool(NamedTuple):
     target_tokens: list[int]  # of each batch
 
 
+_NOTHING = _Pool(Examples.joined([]), [], [])
+
+
 def read_pairs(config: Config, counts: Counter[str] | None = None) -> Iterator[SentencePair]:
     """The pairs of all training corpora, one corpus after another."""
     languages = (config.data.source_language, config.data.target_language)
@@ -97,7 +100,7 @@ class Feed:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
         self._epoch, self._runs = -1, [[Run(0, 0, 0, 0, 1.0)]]
-        self._at, self._pool = (-1, 0), _Pool(Examples.joined([]), [], [])
+        self._at, self._pool = (-1, 0), _NOTHING
 
     def __len__(self) -> int:
         return self._size
@@ -141,6 +144,7 @@ class Feed:
             pools = self._runs_of(position.epoch)
             if position.pool < len(pools):
                 if self._at != (position.epoch, position.pool):
+                    self._pool = _NOTHING  # makes room
                     self._pool = self._make_pool(pools[position.pool], position.epoch, position.pool)
                     self._at = position.epoch, position.pool
                 if position.batches < len(self._pool.plan):
@@ -159,11 +163,7 @@ class Feed:
         return self._runs
 
     def _make_pool(self, runs: Sequence[Run], epoch: int, pool: int) -> _Pool:
-        parts = [(run, *self._read(run, epoch)) for run in runs]
-        if self._training.subword_sampling:
-            examples = Examples.joined([self._resegmented(run, rows, plain, epoch) for run, rows, plain in parts])
-        else:
-            examples = Examples.joined([plain for _, _, plain in parts])
+        examples = Examples.joined([self._segmented(run, epoch) for run in runs])
         seed = (self._training.seed, epoch, 0, pool) if pool else (self._training.seed, epoch)
         plan = plan_batches(examples, self._training.batch_tokens, *seed)
         lengths = examples.target.lengths
@@ -179,11 +179,15 @@ class Feed:
             rows = np.sort(generator.permutation(rows)[: round(run.share * len(rows))])
         return rows, store.read(rows)
 
-    def _resegmented(self, run: Run, rows: Ints, plain: Examples, epoch: int) -> Examples:
-        """Rows of a run in one random segmentation each; in the plain one where that is longer than the model takes.
+    def _segmented(self, run: Run, epoch: int) -> Examples:
+        """A run as an epoch sees it: in its best segmentation, or with subword sampling in a random one.
 
-        The only place where training makes ids of text again. It is a function of the seed, the epoch and the run.
+        The only place where training makes ids of text again. They are a function of the seed, the epoch and the run;
+        where the model does not take as many, the best segmentation stays.
         """
+        rows, plain = self._read(run, epoch)
+        if not self._training.subword_sampling:
+            return plain
         pairs = self._stores[run.corpus].pairs(rows)
         seed = self._training.seed + 1_000_003 * epoch + (run.number << 64)
         sampled = tokenize(pairs, self._tokenizer, self._training.subword_sampling, seed)

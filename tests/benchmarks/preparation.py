@@ -1,10 +1,12 @@
-"""How fast a corpus of any size is prepared, and in how much memory.
+"""How fast a corpus of any size is prepared, in how much memory, and how soon training then begins.
 
     python -m tests.benchmarks.preparation FOLDER [--pairs 10000000] [--kill-after SECONDS]
 
-Writes made-up text with noise of all kinds into FOLDER (unless it is there), runs `seq2seq prepare` on it, maybe kills
-it in the middle and runs it again, and prints a table. The memory is that of all its processes together, what they
-share counted once, the highest of five readings a second. How long each stage takes, the command itself says.
+Writes made-up text with noise of all kinds into FOLDER (unless it is there), that many pairs and a tenth of it, runs
+`seq2seq prepare` on both, maybe kills it in the middle and runs it again, and prints a table. The memory is that of all
+its processes together, what they share counted once, the highest of five readings a second. How long each stage takes,
+the command itself says. A second table has the time from `seq2seq train` to the end of the first step of a tiny model,
+that to make a pool of batches, and the memory that the feed takes after some pools, without that of the program.
 """
 
 from __future__ import annotations
@@ -35,34 +37,98 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=10_000_000)
     parser.add_argument("--kill-after", type=float, default=0.0, help="seconds until it is killed, and begun again")
+    parser.add_argument("--feed", action="store_true", help="measure the feed of the prepared FOLDER in this process")
     arguments = parser.parse_args()
-    folder: Path = arguments.folder
+    if arguments.feed:
+        print(json.dumps(feed(arguments.folder)))
+        return
+    rows, begins = [], []
+    for pairs in (arguments.pairs // 10, arguments.pairs):
+        prepared = arguments.folder / f"prepared-{pairs}"
+        rows += prepare(arguments.folder, pairs, prepared, arguments.kill_after)
+        first_step = start_up(prepared, arguments.folder / "run")
+        command = [sys.executable, "-m", "tests.benchmarks.preparation", str(prepared), "--feed"]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        begins.append(
+            [f"{found['pairs']:,}", f"{first_step:.1f}", f"{found['open_s']:.2f}", f"{found['pool_s']:.2f}",
+             f"{found['megabytes']:,.0f}"]
+        )  # fmt: skip
+    print(f"{machine()}\n")
+    print(table(["", "seconds", "pairs/s", "peak MB, all processes"], rows) + "\n")
+    heads = ["prepared pairs", "to the first step, s", "opening, s", "a pool, s", "memory of the feed, MB"]
+    print(table(heads, begins))
+
+
+def prepare(folder: Path, pairs: int, output: Path, kill_after: float) -> list[list[str]]:
+    """Prepare text of so many pairs; rows of the table."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / f"{arguments.pairs}.de").exists():
+    if not (folder / f"{pairs}.de").exists():
         began = time.perf_counter()
-        write_corpus(folder, arguments.pairs)
-        say(f"{arguments.pairs:,} pairs made in {time.perf_counter() - began:.0f} s")
+        write_corpus(folder, pairs)
+        say(f"{pairs:,} pairs made in {time.perf_counter() - began:.0f} s")
     config = folder / "prepare.toml"
     config.write_text(
         f'[data]\nsource_language = "en"\ntarget_language = "de"\n'
-        f'train = [{{ source = "{arguments.pairs}.en", target = "{arguments.pairs}.de" }}]\n'
+        f'train = [{{ source = "{pairs}.en", target = "{pairs}.de" }}]\n'
         'validation = { source = "held.en", target = "held.de" }\n'
+        '[tokenizer]\nmax_sentences = 100000\n[model]\npreset = "tiny"\n'
         '[prepare]\nmax_words = 200\nmax_repetition = 5\ndrop_copies = true\nmin_letters = 0.3\n'
         'source_scripts = ["LATIN"]\ntarget_scripts = ["LATIN"]\nmatch_numbers = true\n',
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "seq2seq_cli", "prepare", str(config), "--output", str(folder / "prepared")]
+    command = [sys.executable, "-m", "seq2seq_cli", "prepare", str(config), "--output", str(output)]
     rows = []
-    if arguments.kill_after:
-        seconds, peak = watch(command, arguments.kill_after)
-        done = len(list((folder / "prepared" / ".parts").glob("*.json"))) - 1
-        rows.append([f"killed, with {done} parts done", f"{seconds:.0f}", "", f"{peak:,.0f}"])
+    if kill_after:
+        seconds, peak = watch(command, kill_after)
+        done = len(list((output / ".parts").glob("*.json"))) - 1
+        rows.append([f"{pairs:,}: killed, with {done} parts done", f"{seconds:.0f}", "", f"{peak:,.0f}"])
     seconds, peak = watch(command)
-    report = json.loads((folder / "prepared" / "report.json").read_text(encoding="utf-8"))
-    what = "the rest" if arguments.kill_after else "prepare"
-    rows.append([what, f"{seconds:.0f}", f"{report['read'] / seconds:,.0f}", f"{peak:,.0f}"])
-    print(f"{machine()}; {report['read']:,} pairs, {report['kept']:,} kept\n")
-    print(table(["", "seconds", "pairs/s", "peak MB, all processes"], rows))
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    what = f"{pairs:,}: {'the rest' if kill_after else 'prepare'}, {report['kept']:,} kept"
+    return [*rows, [what, f"{seconds:.0f}", f"{report['read'] / seconds:,.0f}", f"{peak:,.0f}"]]
+
+
+def start_up(prepared: Path, run: Path) -> float:
+    """Seconds from the command to train a tiny model to the end of its first step."""
+    settings = ["training.steps=1", "training.log_every=1", "training.validate_every=0"]
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "seq2seq_cli", "train", str(prepared / "config.toml"), "--output", str(run)]
+    began = time.perf_counter()
+    with subprocess.Popen([*command, "--overwrite", *overrides], stderr=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line.startswith("step 1/1"):
+                seconds = time.perf_counter() - began
+    if process.returncode:
+        raise SystemExit(said)
+    return seconds
+
+
+def feed(prepared: Path) -> dict[str, float]:
+    """Open the feed of a prepared folder, and make four pools of its first epoch; seconds and megabytes."""
+    from seq2seq.config import load_config
+    from seq2seq.data.token_writer import open_stores
+    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.memory import peak_memory_mb
+    from seq2seq.training.distributed import Processes
+    from seq2seq.training.feed import Feed, Position
+
+    config = load_config(prepared / "config.toml")
+    tokenizer = Tokenizer.load(config.tokenizer.path)
+    import pyarrow  # noqa: F401  # whose memory is the program's
+
+    before, began = peak_memory_mb(), time.perf_counter()
+    stores = open_stores(config, tokenizer, prepared / "none")
+    made = Feed(config, tokenizer, Processes(), stores)
+    opened = time.perf_counter()
+    for number in range(4):
+        made.step(Position(number, 0, number))  # of a small corpus, which is one pool, that of another epoch
+    seconds = time.perf_counter() - opened
+    return {
+        "pairs": len(made), "open_s": opened - began, "pool_s": seconds / 4, "megabytes": peak_memory_mb() - before
+    }  # fmt: skip
 
 
 def write_corpus(folder: Path, pairs: int, seed: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> 
     first = learner(ema_decay=ema_decay)
     for seed in range(3):
         one_update(first, seed)
-    state = TrainState(step=3, position=Position(1, 2), target_tokens_seen=99, best_score=4.0)
+    state = TrainState(step=3, position=Position(1, 2, 5), target_tokens_seen=99, best_score=4.0)
     folder = first.save(tmp_path, state, "hash", 12.5, None)
     second = learner(seed=2, ema_decay=ema_decay)
     assert second.load(folder) == (state, 12.5)
@@ -50,6 +51,15 @@ def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> 
         assert torch.equal(parameter, second.parameters[name])
         if ema_decay:
             assert torch.equal(first.ema[name], second.ema[name])
+
+
+def test_a_checkpoint_from_before_there_were_pools_is_in_the_first_one(tmp_path: Path) -> None:
+    it = learner()
+    folder = it.save(tmp_path, TrainState(step=3, position=Position(1, 2)), "hash", 1.0, None)
+    told = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    del told["pool_in_epoch"]
+    (folder / "checkpoint.json").write_text(json.dumps(told), encoding="utf-8")
+    assert it.load(folder)[0].position == Position(1, 2, 0)
 
 
 def test_moving_average_is_what_is_saved_and_validated(tmp_path: Path) -> None:
