@@ -221,6 +221,11 @@ class TrainingConfig:
     weight_decay: Annotated[float, "decoupled weight decay of the matrices"] = 0.0
     clip_norm: Annotated[float, "largest norm of the gradient, 0 for no clipping"] = 1.0
     label_smoothing: Annotated[float, "probability spread over the vocabulary (Szegedy et al. 2016)"] = 0.1
+    r_drop: Annotated[
+        float,
+        "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
+        "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
+    ] = 0.0
     subword_sampling: Annotated[
         float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
     ] = 0.0
@@ -255,7 +260,7 @@ class TrainingConfig:
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha",
+            "lora_embedding_rank", "lora_alpha", "r_drop",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
         for name in ("label_smoothing", "subword_sampling", "ema_decay", "lora_dropout"):
@@ -360,6 +365,11 @@ class Config:
         """Check what must fit together across sections."""
         if self.model.needs_joint_vocabulary and not self.tokenizer.joint:
             raise ConfigError(_needs_joint(self.model))
+        if self.training.r_drop and not self._has_dropout:
+            raise ConfigError(
+                f"`training.r_drop` = {self.training.r_drop}: compares what different dropout makes, and there is "
+                "none; set `model.dropout`"
+            )
         if self.data.max_length > self.model.max_length:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
@@ -369,6 +379,12 @@ class Config:
                 f"`recipe.average` = {self.recipe.average}: is over "
                 f"`training.keep_checkpoints` = {self.training.keep_checkpoints}"
             )
+
+    @property
+    def _has_dropout(self) -> bool:
+        """Whether two computations of a pair differ in training."""
+        model = self.model
+        return bool(model.dropout or model.attention_dropout or model.activation_dropout)
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:

@@ -188,6 +188,7 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[[data.train]]\npath = 'a'\nweight = inf\n", "`weight` = inf: must be from 0 to 1000"),
         (b"[data.validation]\npath = 'a'\nweight = 2\n", "`data.validation.weight` = 2.0: is for training corpora"),
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
+        (b"[training]\nr_drop = 5\n[model]\ndropout = 0.0\n", "`training.r_drop` = 5.0: compares what"),
         (b"[training]\nfreeze = ['head']\n", "expected one of embeddings, encoder, decoder"),
         (b"[training]\nfreeze = ['decoder', 'encoder', 'embeddings']\n", "leaves nothing to train"),
     ],

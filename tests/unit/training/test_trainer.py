@@ -102,6 +102,15 @@ def test_moving_average_and_bfloat16_and_accumulation_train(config: Config, tmp_
     assert read_info(checkpoints(run)[-1]).step == 6
 
 
+def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path) -> None:
+    one_step = with_training(config, steps=1, log_every=1, validate_every=0)
+    runs = [train(with_training(one_step, r_drop=r), tmp_path / f"{r}", device="cpu") for r in (0.0, 100.0)]
+    records = [json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]) for run in runs]
+    for name in ("loss", "perplexity"):
+        assert records[1][name] == pytest.approx(records[0][name], rel=0.1)
+    assert records[1]["target_tokens_seen"] == records[0]["target_tokens_seen"]
+
+
 def test_float16_needs_a_gpu(config: Config, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="float16"):
