@@ -226,6 +226,13 @@ class TrainingConfig:
         "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
         "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
     ] = 0.0
+    layer_drop: Annotated[
+        float, "probability that a layer is left out of a batch's computation (LayerDrop, Fan et al. 2020)"
+    ] = 0.0
+    source_word_dropout: Annotated[
+        float, "probability that a source token's embedding is zeroed, its position not (Sennrich et al. 2016, WMT)"
+    ] = 0.0
+    target_word_dropout: Annotated[float, "the same of the tokens that the decoder has seen"] = 0.0
     subword_sampling: Annotated[
         float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
     ] = 0.0
@@ -263,7 +270,10 @@ class TrainingConfig:
             "lora_embedding_rank", "lora_alpha", "r_drop",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
-        for name in ("label_smoothing", "subword_sampling", "ema_decay", "lora_dropout"):
+        for name in (
+            "label_smoothing", "subword_sampling", "ema_decay", "lora_dropout", "layer_drop", "source_word_dropout",
+            "target_word_dropout",
+        ):  # fmt: skip
             _within(f"training.{name}", getattr(self, name), 0, 0.99999)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
@@ -383,8 +393,9 @@ class Config:
     @property
     def _has_dropout(self) -> bool:
         """Whether two computations of a pair differ in training."""
-        model = self.model
-        return bool(model.dropout or model.attention_dropout or model.activation_dropout)
+        model, training = self.model, self.training
+        of_words = training.source_word_dropout or training.target_word_dropout
+        return bool(model.dropout or model.attention_dropout or model.activation_dropout or of_words)
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:

@@ -32,6 +32,8 @@ class Steps:
         """
         self.learner = Learner(model, config, device)
         self._autocast = autocast(device, config.precision)
+        model.layer_drop = config.layer_drop
+        model.source_word_dropout, model.target_word_dropout = config.source_word_dropout, config.target_word_dropout
         multiply_in(model, product_dtype(device, config.precision))
         self._criterion: torch.nn.Module = TranslationLoss(model, config.label_smoothing, config.r_drop)
         self._copies = 2 if config.r_drop else 1  # of each pair: both are in the same part

@@ -111,6 +111,18 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
     assert records[1]["target_tokens_seen"] == records[0]["target_tokens_seen"]
 
 
+def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tmp_path: Path) -> None:
+    drops = {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
+    deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
+    run, broken = (tmp_path / name for name in ("run", "broken"))
+    train(with_training(deep, **drops), run, device="cpu")
+    train(with_training(deep, **drops, steps=2), broken, device="cpu")
+    train(with_training(deep, **drops), broken, device="cpu", resume=True)
+    for name in ("model.safetensors", "training.safetensors"):
+        one, other = (folder / "checkpoints" / "step_00000006" / name for folder in (run, broken))
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_float16_needs_a_gpu(config: Config, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="float16"):
