@@ -342,6 +342,54 @@ class DecodingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Sequence-level knowledge distillation (Kim and Rush 2016): a recipe trains on a teacher's translations."""
+
+    teacher: Annotated[
+        str, "run or checkpoint that translates the source side of the training text; empty: no distillation"
+    ] = ""
+    beam_size: Annotated[int, "beam size of the teacher; all else is as its `decoding` says"] = 5
+    weight: Annotated[float, "how often a distilled pair is seen in an epoch, as `data.train.weight`"] = 1.0
+    original_weight: Annotated[
+        float,
+        "the same of the original pairs; 0: the student sees none of them, as in the paper. With both weights, it "
+        "learns from the teacher and from smoothed labels (`training.label_smoothing`) in any proportion",
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("distillation.beam_size", self.beam_size, 1)
+        for name in ("weight", "original_weight"):
+            _within(f"distillation.{name}", getattr(self, name), 0, 1000)
+        if not (self.weight or self.original_weight):
+            raise ConfigError("`distillation.weight` = 0: leaves nothing to train on; raise it, or `original_weight`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslationConfig:
+    """Back-translation (Sennrich et al. 2016): a recipe trains on monolingual text with translations as its sources."""
+
+    monolingual: Annotated[str, "text file in the target language, one sentence a line (.gz too); empty: none"] = ""
+    reverse_model: Annotated[str, "run or checkpoint that translates from the target to the source language"] = ""
+    tag: Annotated[
+        str, "what stands before each such source (Caswell et al. 2019), as a `tokenizer.user_symbols`; empty: nothing"
+    ] = "<bt>"
+    beam_size: Annotated[int, "beam size of the reverse model; all else is as its `decoding` says"] = 5
+    sample: Annotated[bool, "draw translations instead of searching for the best (Edunov et al. 2018)"] = False
+    weight: Annotated[float, "how often such a pair is seen in an epoch, as `data.train.weight`"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds and what must fit together."""
+        _at_least("back_translation.beam_size", self.beam_size, 1)
+        _within("back_translation.weight", self.weight, 0, 1000)
+        if bool(self.monolingual) != bool(self.reverse_model):
+            missing = "monolingual" if self.reverse_model else "reverse_model"
+            raise ConfigError(f"`back_translation.{missing}` = '': goes with the other one; set both, or neither")
+        if self.tag != "".join(self.tag.split()):
+            raise ConfigError(f"`back_translation.tag` = {self.tag!r}: holds space; take one word, such as <bt>")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
     """What a recipe does around training."""
 
@@ -370,6 +418,8 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    back_translation: BackTranslationConfig = field(default_factory=BackTranslationConfig)
 
     def __post_init__(self) -> None:
         """Check what must fit together across sections."""
@@ -511,7 +561,14 @@ def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
     training = config.training
     if training.initialise_from:
         training = replace(training, initialise_from=change(training.initialise_from))
-    return replace(config, data=data, tokenizer=tokenizer, training=training)
+    distillation, back = config.distillation, config.back_translation
+    if distillation.teacher:
+        distillation = replace(distillation, teacher=change(distillation.teacher))
+    if back.monolingual:
+        back = replace(back, monolingual=change(back.monolingual), reverse_model=change(back.reverse_model))
+    return replace(
+        config, data=data, tokenizer=tokenizer, training=training, distillation=distillation, back_translation=back
+    )
 
 
 def _absolute(text: str, folder: Path) -> str:
