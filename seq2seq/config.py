@@ -18,6 +18,7 @@ from seq2seq.settings import declared, from_dict, to_dict, with_overrides
 
 Norm = Literal["pre", "post"]
 Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
+Initialisation = Literal["glorot", "depth_scaled"]
 TiedEmbeddings = Literal["none", "inputs", "decoder", "all"]
 Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -156,6 +157,11 @@ class ModelConfig:
     attention_dropout: Annotated[float, "dropout on attention weights"] = 0.0
     activation_dropout: Annotated[float, "dropout inside the feed-forward layers"] = 0.0
     norm: Annotated[Norm, "layer norm before each sub-layer, or after it as in the paper"] = "pre"
+    initialisation: Annotated[
+        Initialisation,
+        "of the layers' matrices: Glorot's, or, for deep models, that of layer l divided by the square root of l "
+        "(DS-Init, Zhang et al. 2019); matters when training begins only",
+    ] = "glorot"
     activation: Annotated[Activation, "of the feed-forward layers; *glu are gated (Shazeer 2020)"] = "relu"
     tied_embeddings: Annotated[
         TiedEmbeddings,

@@ -202,8 +202,8 @@ class Pipeline:
         text = {path.name: digest for path, digest in zip(self._training_text(), self._digests(), strict=True)}
         if there and self.record.entries["train"].get("text") != text:
             raise RecipeError(
-                f"{self.run}: was trained on other text than {self.run / 'data'} holds now; choose another --output, "
-                "or --overwrite to train anew"
+                f"{self.run}: was trained on other text than it holds now; choose another --output, or --overwrite to "
+                "train anew"
             )
         if not there:
             clear_run(self.run)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
@@ -77,7 +78,13 @@ class Transformer(nn.Module):
                 pass
 
     def initialise(self) -> None:
-        """Glorot-uniform matrices, zero biases, embeddings from N(0, 1/D) so that sqrt(D) times them has variance 1."""
+        """Glorot-uniform matrices, zero biases, embeddings from N(0, 1/D) so that sqrt(D) times them has variance 1.
+
+        Depth-scaled (DS-Init, Zhang et al. 2019, arXiv 1908.11365), matrices of layer l, counted from 1,
+        are smaller by the square root of l, and so is what layers high up add to the residual stream: it keeps deep
+        post-norm stacks, whose gradients vanish otherwise, trainable. Nothing else of the model changes, so translating
+        and exports know nothing of it; DeepNorm (Wang et al. 2022) would need another residual connection in all.
+        """
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.d_model**-0.5)
@@ -88,8 +95,18 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, SelfAttention | CrossAttention):
                 initialise_attention(module)
+        if self.config.initialisation == "depth_scaled":
+            self._scale_by_depth()
         # The output projection is drawn like the embedding that it may be tied to.
         nn.init.normal_(self.output.weight, std=self.config.d_model**-0.5)
+
+    @torch.no_grad()
+    def _scale_by_depth(self) -> None:
+        for stack in (self.encoder, self.decoder):
+            for depth, layer in enumerate(stack, 1):
+                for module in layer.modules():
+                    if isinstance(module, nn.Linear):
+                        module.weight.mul_(depth**-0.5)
 
     def forward(self, source: Tensor, source_mask: Tensor, target_input: Tensor) -> Tensor:
         """Logits `(B, T, V)` of every next target token, all positions in parallel.
