@@ -191,15 +191,15 @@ def _draw_together(probabilities: Tensor, apart: Tensor, draw: float) -> Tensor:
 
     Args:
         probabilities: P and Q, `(rows, V)`, which are the gradient of the log-sum-exp; to it, `draw` times dJ is added.
-        apart: x, `(rows / 2, V)`.
+        apart: x, `(rows / 2, V)`, which is used up.
         draw: weight of the divergence.
     """
     first, second = probabilities[0::2], probabilities[1::2]
     means = [(each * apart).sum(1, keepdim=True) for each in (first, second)]
-    for_first, for_second = (1 + draw * (1 + sign * (apart - mean)) for sign, mean in zip((1, -1), means, strict=True))
-    for_first.mul_(first).sub_(second, alpha=draw)
-    second.mul_(for_second).sub_(first, alpha=draw)
+    for_first = (apart - means[0]).mul_(draw).add_(1 + draw).mul_(first).sub_(second, alpha=draw)
+    for_second = apart.sub_(means[1]).mul_(-draw).add_(1 + draw).mul_(second).sub_(first, alpha=draw)
     first.copy_(for_first)
+    second.copy_(for_second)
     return (means[0] - means[1]).sum()
 
 
