@@ -18,6 +18,7 @@ from seq2seq.settings import declared, from_dict, to_dict, with_overrides
 
 Norm = Literal["pre", "post"]
 Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
+Initialisation = Literal["glorot", "depth_scaled"]
 TiedEmbeddings = Literal["none", "inputs", "decoder", "all"]
 Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -156,6 +157,11 @@ class ModelConfig:
     attention_dropout: Annotated[float, "dropout on attention weights"] = 0.0
     activation_dropout: Annotated[float, "dropout inside the feed-forward layers"] = 0.0
     norm: Annotated[Norm, "layer norm before each sub-layer, or after it as in the paper"] = "pre"
+    initialisation: Annotated[
+        Initialisation,
+        "of the layers' matrices: Glorot's, or, for deep models, that of layer l divided by the square root of l "
+        "(DS-Init, Zhang et al. 2019); matters when training begins only",
+    ] = "glorot"
     activation: Annotated[Activation, "of the feed-forward layers; *glu are gated (Shazeer 2020)"] = "relu"
     tied_embeddings: Annotated[
         TiedEmbeddings,
@@ -221,6 +227,18 @@ class TrainingConfig:
     weight_decay: Annotated[float, "decoupled weight decay of the matrices"] = 0.0
     clip_norm: Annotated[float, "largest norm of the gradient, 0 for no clipping"] = 1.0
     label_smoothing: Annotated[float, "probability spread over the vocabulary (Szegedy et al. 2016)"] = 0.1
+    r_drop: Annotated[
+        float,
+        "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
+        "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
+    ] = 0.0
+    layer_drop: Annotated[
+        float, "probability that a layer is left out of a batch's computation (LayerDrop, Fan et al. 2020)"
+    ] = 0.0
+    source_word_dropout: Annotated[
+        float, "probability that a source token's embedding is zeroed, its position not (Sennrich et al. 2016, WMT)"
+    ] = 0.0
+    target_word_dropout: Annotated[float, "the same of the tokens that the decoder has seen"] = 0.0
     subword_sampling: Annotated[
         float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
     ] = 0.0
@@ -255,10 +273,13 @@ class TrainingConfig:
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha",
+            "lora_embedding_rank", "lora_alpha", "r_drop",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
-        for name in ("label_smoothing", "subword_sampling", "ema_decay", "lora_dropout"):
+        for name in (
+            "label_smoothing", "subword_sampling", "ema_decay", "lora_dropout", "layer_drop", "source_word_dropout",
+            "target_word_dropout",
+        ):  # fmt: skip
             _within(f"training.{name}", getattr(self, name), 0, 0.99999)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
@@ -327,6 +348,54 @@ class DecodingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Sequence-level knowledge distillation (Kim and Rush 2016): a recipe trains on a teacher's translations."""
+
+    teacher: Annotated[
+        str, "run or checkpoint that translates the source side of the training text; empty: no distillation"
+    ] = ""
+    beam_size: Annotated[int, "beam size of the teacher; all else is as its `decoding` says"] = 5
+    weight: Annotated[float, "how often a distilled pair is seen in an epoch, as `data.train.weight`"] = 1.0
+    original_weight: Annotated[
+        float,
+        "the same of the original pairs; 0: the student sees none of them, as in the paper. With both weights, it "
+        "learns from the teacher and from smoothed labels (`training.label_smoothing`) in any proportion",
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("distillation.beam_size", self.beam_size, 1)
+        for name in ("weight", "original_weight"):
+            _within(f"distillation.{name}", getattr(self, name), 0, 1000)
+        if not (self.weight or self.original_weight):
+            raise ConfigError("`distillation.weight` = 0: leaves nothing to train on; raise it, or `original_weight`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslationConfig:
+    """Back-translation (Sennrich et al. 2016): a recipe trains on monolingual text with translations as its sources."""
+
+    monolingual: Annotated[str, "text file in the target language, one sentence a line (.gz too); empty: none"] = ""
+    reverse_model: Annotated[str, "run or checkpoint that translates from the target to the source language"] = ""
+    tag: Annotated[
+        str, "what stands before each such source (Caswell et al. 2019), as a `tokenizer.user_symbols`; empty: nothing"
+    ] = "<bt>"
+    beam_size: Annotated[int, "beam size of the reverse model; all else is as its `decoding` says"] = 5
+    sample: Annotated[bool, "draw translations instead of searching for the best (Edunov et al. 2018)"] = False
+    weight: Annotated[float, "how often such a pair is seen in an epoch, as `data.train.weight`"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds and what must fit together."""
+        _at_least("back_translation.beam_size", self.beam_size, 1)
+        _within("back_translation.weight", self.weight, 0, 1000)
+        if bool(self.monolingual) != bool(self.reverse_model):
+            missing = "monolingual" if self.reverse_model else "reverse_model"
+            raise ConfigError(f"`back_translation.{missing}` = '': goes with the other one; set both, or neither")
+        if self.tag != "".join(self.tag.split()):
+            raise ConfigError(f"`back_translation.tag` = {self.tag!r}: holds space; take one word, such as <bt>")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
     """What a recipe does around training."""
 
@@ -355,11 +424,18 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    back_translation: BackTranslationConfig = field(default_factory=BackTranslationConfig)
 
     def __post_init__(self) -> None:
         """Check what must fit together across sections."""
         if self.model.needs_joint_vocabulary and not self.tokenizer.joint:
             raise ConfigError(_needs_joint(self.model))
+        if self.training.r_drop and not self._has_dropout:
+            raise ConfigError(
+                f"`training.r_drop` = {self.training.r_drop}: compares what different dropout makes, and there is "
+                "none; set `model.dropout`"
+            )
         if self.data.max_length > self.model.max_length:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
@@ -369,6 +445,13 @@ class Config:
                 f"`recipe.average` = {self.recipe.average}: is over "
                 f"`training.keep_checkpoints` = {self.training.keep_checkpoints}"
             )
+
+    @property
+    def _has_dropout(self) -> bool:
+        """Whether two computations of a pair differ in training."""
+        model, training = self.model, self.training
+        of_words = training.source_word_dropout or training.target_word_dropout
+        return bool(model.dropout or model.attention_dropout or model.activation_dropout or of_words)
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -484,7 +567,14 @@ def _map_paths(config: Config, change: Callable[[str], str]) -> Config:
     training = config.training
     if training.initialise_from:
         training = replace(training, initialise_from=change(training.initialise_from))
-    return replace(config, data=data, tokenizer=tokenizer, training=training)
+    distillation, back = config.distillation, config.back_translation
+    if distillation.teacher:
+        distillation = replace(distillation, teacher=change(distillation.teacher))
+    if back.monolingual:
+        back = replace(back, monolingual=change(back.monolingual), reverse_model=change(back.reverse_model))
+    return replace(
+        config, data=data, tokenizer=tokenizer, training=training, distillation=distillation, back_translation=back
+    )
 
 
 def _absolute(text: str, folder: Path) -> str:

@@ -1,12 +1,14 @@
-"""What the stages of a recipe do: fetch, prepare, train, average, translate, evaluate."""
+"""What the stages of a recipe do: fetch, prepare, make synthetic text, train, average, translate, evaluate."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, write_json
 from seq2seq.settings import flat
 from seq2seq.stages import Stage, StageRecord
+from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
@@ -55,6 +58,7 @@ class Pipeline:
         self.languages = (self.config.data.source_language, self.config.data.target_language)
         self.local = find_local(local, self.languages) if local else None
         self.settings = flat(config_to_dict(self.config))
+        self.synthetic = synthetic_corpora(config, self._text("data", "train", 0))
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -72,6 +76,7 @@ class Pipeline:
             outputs=lambda: _files(run / "data"),
             work=self.prepare,
         )
+        yield from map(self._synthesis, self.synthetic)
         yield Stage(
             name="train",
             settings=self._training_settings(),
@@ -102,6 +107,15 @@ class Pipeline:
             work=self.evaluate,
         )
 
+    def _synthesis(self, corpus: SyntheticCorpus) -> Stage:
+        return Stage(
+            name=corpus.name,
+            settings={**corpus.settings(), **self._settings("prepare"), "languages": self.languages},
+            inputs=lambda: [corpus.text, *corpus.model_files(), *self._held_out_text()],
+            outputs=lambda: _files(self.run / corpus.name),
+            work=partial(self.synthesise, corpus),
+        )
+
     def check_training(self, overwrite: bool) -> None:
         """Refuse to go on where a training in the run directory would be lost, and name what changed.
 
@@ -109,6 +123,8 @@ class Pipeline:
             RecipeError: if settings changed, or the folder holds a run that no recipe made.
         """
         self._check_folders()
+        for corpus in self.synthetic:
+            corpus.check()
         if overwrite:
             self.record.entries["train"] = {"discard": True}  # also after a kill, until training has begun anew
         entry = self.record.entries.get("train", {})
@@ -132,7 +148,8 @@ class Pipeline:
 
     def _check_folders(self) -> None:
         """Refuse to put our files where a user has some of the same name."""
-        for stage, name in (("fetch", "raw"), ("prepare", "data"), ("translate", "translations")):
+        made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
+        for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
 
@@ -164,6 +181,18 @@ class Pipeline:
         self.report(f"{num_pairs:,} training pairs ({_listed(counts)})")
         self.report(", ".join(f"{len(pairs):,} {name} pairs" for name, pairs in held_out.items()))
 
+    def synthesise(self, corpus: SyntheticCorpus) -> None:
+        """Write a corpus that a run translates, cleaned like all training text, to a folder of its name."""
+        held_out = [
+            pair for name in ("validation", "test") for pair in read_corpus(self._corpus("data", name), self.languages)
+        ]
+        counts = Counter[str]()
+        pairs = corpus.pairs(self._blocks(corpus), self.device, self.report)
+        kept = corpus.tagged(clean(pairs, self.config.prepare, held_out, counts, self.languages))
+        with atomic_directory(self.run / corpus.name) as folder:
+            num_pairs = write_text(kept, self.config.data, folder, corpus.name)
+        self.report(f"{num_pairs:,} pairs ({_listed(counts)})")
+
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
         from seq2seq.training.setup import clear_run
@@ -173,21 +202,21 @@ class Pipeline:
         text = {path.name: digest for path, digest in zip(self._training_text(), self._digests(), strict=True)}
         if there and self.record.entries["train"].get("text") != text:
             raise RecipeError(
-                f"{self.run}: was trained on other text than {self.run / 'data'} holds now; choose another --output, "
-                "or --overwrite to train anew"
+                f"{self.run}: was trained on other text than it holds now; choose another --output, or --overwrite to "
+                "train anew"
             )
         if not there:
             clear_run(self.run)
+        for corpus in self.synthetic:
+            shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=text)
-        data = replace(
-            self.config.data,
-            train=(self._corpus("data", "train"),),
-            validation=self._corpus("data", "validation"),
-            test=self._corpus("data", "test"),
-        )
+        made = [(corpus, self._corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
+        config = with_synthetic(self.config, self._corpus("data", "train"), made)
+        validation, test = (self._corpus("data", name) for name in ("validation", "test"))
+        data = replace(config.data, validation=validation, test=test)
         try:
-            train(replace(self.config, data=data), self.run, device=self.device, resume=there)
+            train(replace(config, data=data), self.run, device=self.device, resume=there)
         except Interrupted:
             raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
 
@@ -269,11 +298,20 @@ class Pipeline:
         """All settings that the trained model depends on."""
         names = ("recipe.validation_size", "recipe.test_size")
         sections = [self._settings(section) for section in ("data", "prepare", "tokenizer", "model", "training")]
+        sections += [self._settings(corpus.name) for corpus in self.synthetic]
         own = {"--data": self.local is not None} | {name: self.settings[name] for name in names}
         return {name: value for section in (*sections, own) for name, value in section.items()}
 
     def _training_text(self) -> list[Path]:
-        return [self._text("data", name, side) for name in ("train", "validation") for side in (0, 1)]
+        made = [(corpus.name, corpus.name) for corpus in self.synthetic]
+        names = [("data", "train"), ("data", "validation"), *made]
+        return [self._text(folder, name, side) for folder, name in names for side in (0, 1)]
+
+    def _held_out_text(self) -> list[Path]:
+        return [self._text("data", name, side) for name in ("validation", "test") for side in (0, 1)]
+
+    def _blocks(self, corpus: SyntheticCorpus) -> Path:
+        return self.run / f".{corpus.name}"
 
     def _digests(self) -> list[str]:
         from seq2seq.files import sha256_of

@@ -6,6 +6,8 @@ A run directory gets, beside what training writes:
 
     RUN/raw/                 the text as fetched
     RUN/data/                cleaned training text, and validation and test text, held out where `raw` has none
+    RUN/distillation/        a teacher's translations of the training text, and
+    RUN/back_translation/    back-translations of monolingual text, where the settings ask for them
     RUN/translations/        of the test set
     RUN/scores.json          what they score, and what the run took
     RUN/stages.json          which stages are done

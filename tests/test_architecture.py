@@ -34,6 +34,7 @@ LAYERS = (
     "serving",
     "fetch",
     "stages",
+    "synthesis",
     "pipeline",
     "recipe",
 )

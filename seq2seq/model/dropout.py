@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) whose random numbers cost little on a CPU."""
+"""Dropout: of single elements (Srivastava et al. 2014), by random numbers that cost little on a CPU, and of words."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ class Dropout(nn.Module):
         # the bound become at most 0, the others at least 1, times the scale.
         factors = values.to(x.dtype).sub_(dropped - 2**15 - 1).mul_(scale).clamp_(0, scale)
         return x * factors
+
+
+def drop_words(embedded: Tensor, p: float) -> Tensor:
+    """Zero whole embeddings `(B, T, D)` with probability `p` (Gal and Ghahramani 2016; Sennrich et al. 2016, WMT).
+
+    Each token is drawn by itself. The others are not scaled: they stay what they are when translating.
+    """
+    kept = torch.rand(embedded.shape[:2], device=embedded.device) >= p
+    return embedded * kept[..., None].to(embedded.dtype)

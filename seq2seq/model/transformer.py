@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
@@ -12,7 +14,8 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.attention import CrossAttention, SelfAttention
 from seq2seq.model.attention import initialise as initialise_attention
 from seq2seq.model.cache import KeyValueCache
-from seq2seq.model.dropout import Dropout
+from seq2seq.model.dropout import Dropout, drop_words
+from seq2seq.model.layer_drop import layers_to_drop, pass_by
 from seq2seq.model.layers import DecoderLayer, EncoderLayer
 from seq2seq.model.linear import Linear
 from seq2seq.model.positions import sinusoidal_positions
@@ -29,7 +32,13 @@ class Transformer(nn.Module):
     """Encoder-decoder Transformer with sinusoidal positions.
 
     Token ids are the tokenizer's business: the model has no special ids, only masks.
+
+    Attributes:
+        layer_drop, source_word_dropout, target_word_dropout: how likely layers and embeddings are dropped in training;
+            settings of a training, not of the model.
     """
+
+    layer_drop = source_word_dropout = target_word_dropout = 0.0
 
     def __init__(self, config: ModelConfig) -> None:
         """Make a model with freshly initialised weights.
@@ -69,7 +78,13 @@ class Transformer(nn.Module):
                 pass
 
     def initialise(self) -> None:
-        """Glorot-uniform matrices, zero biases, embeddings from N(0, 1/D) so that sqrt(D) times them has variance 1."""
+        """Glorot-uniform matrices, zero biases, embeddings from N(0, 1/D) so that sqrt(D) times them has variance 1.
+
+        Depth-scaled (DS-Init, Zhang et al. 2019, arXiv 1908.11365), matrices of layer l, counted from 1,
+        are smaller by the square root of l, and so is what layers high up add to the residual stream: it keeps deep
+        post-norm stacks, whose gradients vanish otherwise, trainable. Nothing else of the model changes, so translating
+        and exports know nothing of it; DeepNorm (Wang et al. 2022) would need another residual connection in all.
+        """
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.d_model**-0.5)
@@ -80,8 +95,18 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, SelfAttention | CrossAttention):
                 initialise_attention(module)
+        if self.config.initialisation == "depth_scaled":
+            self._scale_by_depth()
         # The output projection is drawn like the embedding that it may be tied to.
         nn.init.normal_(self.output.weight, std=self.config.d_model**-0.5)
+
+    @torch.no_grad()
+    def _scale_by_depth(self) -> None:
+        for stack in (self.encoder, self.decoder):
+            for depth, layer in enumerate(stack, 1):
+                for module in layer.modules():
+                    if isinstance(module, nn.Linear):
+                        module.weight.mul_(depth**-0.5)
 
     def forward(self, source: Tensor, source_mask: Tensor, target_input: Tensor) -> Tensor:
         """Logits `(B, T, V)` of every next target token, all positions in parallel.
@@ -95,10 +120,10 @@ class Transformer(nn.Module):
 
     def encode(self, source: Tensor, source_mask: Tensor) -> Memory:
         """Encode token ids `(B, S)`; `source_mask (B, S)` is True where a token takes part."""
-        x = self._embed(self.source_embedding, source)
+        x = self._embed(self.source_embedding, source, word_dropout=self.source_word_dropout)
         mask = attention_mask(source_mask)
-        for layer in self.encoder:
-            x = layer(x, mask)
+        for layer, is_dropped in self._drawn(self.encoder):
+            x = pass_by(layer, x) if is_dropped else layer(x, mask)
         return Memory(self.encoder_norm(x), source_mask)
 
     def decode(self, target_input: Tensor, memory: Memory) -> Tensor:
@@ -108,10 +133,10 @@ class Transformer(nn.Module):
 
     def decoder_states(self, target_input: Tensor, memory: Memory) -> Tensor:
         """The decoder's last states `(B, T, D)`, before the output projection."""
-        x = self._embed(self.target_embedding, target_input)
+        x = self._embed(self.target_embedding, target_input, word_dropout=self.target_word_dropout)
         mask = attention_mask(memory.mask)
-        for layer in self.decoder:
-            x = layer(x, memory.states, mask)
+        for layer, is_dropped in self._drawn(self.decoder):
+            x = pass_by(layer, x) if is_dropped else layer(x, memory.states, mask)
         states: Tensor = self.decoder_norm(x)
         return states
 
@@ -132,10 +157,19 @@ class Transformer(nn.Module):
     def _decoder_layers(self) -> list[DecoderLayer]:
         return cast("list[DecoderLayer]", list(self.decoder))  # a ModuleList does not know what it holds
 
-    def _embed(self, embedding: nn.Embedding, tokens: Tensor, offset: int = 0) -> Tensor:
+    def _drawn(self, layers: nn.ModuleList) -> Iterator[tuple[nn.Module, bool]]:
+        """Layers, and whether each is dropped this time."""
+        p = self.layer_drop if self.training else 0.0
+        return zip(layers, layers_to_drop(len(layers), p) if p else [False] * len(layers), strict=True)
+
+    def _embed(
+        self, embedding: nn.Embedding, tokens: Tensor, offset: int = 0, word_dropout: float = 0.0
+    ) -> Tensor:
         """Scaled embeddings plus positions, `(B, T)` to `(B, T, D)` (Vaswani et al. 2017, sections 3.4 and 3.5)."""
         positions = self.positions[offset : offset + tokens.size(1)]
         scaled = embedding(tokens) * self.embedding_scale
+        if self.training and word_dropout:
+            scaled = drop_words(scaled, word_dropout)
         embedded: Tensor = self.dropout(scaled + positions)
         return embedded
 

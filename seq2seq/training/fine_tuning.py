@@ -29,8 +29,8 @@ from seq2seq.model.lora import add_lora
 from seq2seq.model.transformer import Transformer
 from seq2seq.settings import to_dict
 
-# No weight depends on these: positions are computed.
-_MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout", "max_length")
+# No weight of the run depends on these: positions are computed, and its training is past its initialisation.
+_MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout", "max_length", "initialisation")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _CHARACTER = re.compile(r".[\u0300-\u036f]*", re.DOTALL)  # with its accents: tokenizers may compose them
 _EXAMPLES = 8  # of unknown characters in a message

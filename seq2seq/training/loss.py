@@ -2,12 +2,12 @@
 
 The logits of a batch, `(B, T, V)`, are by far the largest tensor in training a small model: at 4096 tokens and 32,000
 pieces, 512 MB, and the same again for their gradient. Here they are made a few rows at a time, together with their
-gradient, which is closed-form: softmax minus the smoothed target.
+gradient, which is closed-form: softmax minus the smoothed target. So is that of R-Drop, see `_draw_together`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,29 +22,58 @@ _CHUNK_LOGITS = 2**21  # logits in a chunk: 8 MB of float32, little enough to st
 _CHUNK_ROWS = 512
 
 
-class TranslationLoss(nn.Module):
-    """A model with its training loss: what is wrapped for data-parallel training."""
+class Losses(NamedTuple):
+    """Sums over target tokens, in nats; without R-Drop the first two are the same."""
 
-    def __init__(self, model: Transformer, label_smoothing: float) -> None:
+    minimised: Tensor  # differentiable
+    smoothed: Tensor  # the label-smoothed cross entropy
+    plain: Tensor  # the cross entropy
+
+
+class TranslationLoss(nn.Module):
+    """A model with its training loss: what is wrapped for data-parallel training.
+
+    With R-Drop (Liang et al. 2021, arXiv 2106.14448), in training, each pair is computed twice, with different dropout,
+    and what is minimised is half of what the paper and its code for fairseq sum up for each target token,
+
+        1/2 (CE_1 + CE_2) + alpha/2 * 1/2 (KL(P_1 || P_2) + KL(P_2 || P_1)).
+
+    So a token counts once, `alpha` is the paper's, and gradients, learning rates and reported losses, which are means
+    of both copies and leave the divergence out, are of the same size as without.
+    """
+
+    def __init__(self, model: Transformer, label_smoothing: float, r_drop: float = 0.0) -> None:
+        """Of a model; `r_drop` is alpha, 0 for none."""
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
+        self.r_drop = r_drop
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The smoothed loss that is minimised, and the plain one, each summed over the batch's target tokens, in nats.
+    def forward(self, batch: Batch) -> Losses:
+        """The losses, each summed over the batch's target tokens.
 
         Divide by `batch.num_target_tokens`, or by the tokens of a whole step.
         """
-        memory = self.model.encode(batch.source, batch.source_mask)
-        states = self.model.decoder_states(batch.target_input, memory)[batch.target_mask]  # (M, D)
-        targets = batch.target_output[batch.target_mask]  # (M,)
+        copies = 2 if self.training and self.r_drop else 1
+        # Those of a position are neighbours, (M, copies, D): the loss takes them as rows 2i and 2i + 1.
+        states = self._states(batch, copies)[batch.target_mask].flatten(0, 1)  # (M * copies, D)
+        targets = batch.target_output[batch.target_mask].repeat_interleave(copies)  # (M * copies,)
         output, device = self.model.output, states.device.type
         dtype = output.product_dtype if self.training else None
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
-            weight = weight_of(output)
-            return linear_cross_entropy(states.float(), weight, output.bias, targets, self.label_smoothing, dtype)
+            weight, draw = weight_of(output), self.r_drop / 2 if copies == 2 else 0.0
+            sums = linear_cross_entropy(states.float(), weight, output.bias, targets, self.label_smoothing, dtype, draw)
+        return Losses(*(each / copies for each in sums)) if copies > 1 else sums
+
+    def _states(self, batch: Batch, copies: int) -> Tensor:
+        """The decoder's states `(B, T, copies, D)`, of each copy with other dropout."""
+        source, source_mask, target_input = (
+            each.repeat_interleave(copies, 0) for each in (batch.source, batch.source_mask, batch.target_input)
+        )
+        states = self.model.decoder_states(target_input, self.model.encode(source, source_mask))
+        return states.unflatten(0, (-1, copies)).transpose(1, 2)
 
 
 def linear_cross_entropy(
@@ -54,7 +83,8 @@ def linear_cross_entropy(
     targets: Tensor,
     smoothing: float,
     dtype: torch.dtype | None = None,
-) -> tuple[Tensor, Tensor]:
+    draw: float = 0.0,
+) -> Losses:
     """Cross entropy of `states @ weight.T + bias` and the targets, summed, in chunks of rows.
 
     Equal, with its gradients, to `F.cross_entropy(F.linear(states, weight, bias), targets, reduction="sum",
@@ -67,18 +97,19 @@ def linear_cross_entropy(
         targets: `(M,)` token ids.
         smoothing: probability that is spread over all V tokens (Szegedy et al. 2016).
         dtype: in which matrices are multiplied, if not that of the states; all else, sums too, is in theirs.
+        draw: rows 2i and 2i + 1 of the states are of the same position, and `draw` times the symmetric divergence of
+            their distributions, KL(P || Q) + KL(Q || P), is minimised too.
 
     Returns:
-        The smoothed loss, differentiable, and the plain one, which is not, in nats.
+        What is minimised, differentiable, and the smoothed and the plain cross entropy, which are not, in nats.
     """
     # Of a frozen matrix, or where nothing is learnt, no gradient is computed: that is up to two thirds of the work.
     gradients = tuple(
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in (states, weight, bias)
     )
-    losses: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(
-        states, weight, bias, targets, smoothing, gradients, dtype or states.dtype
+    return Losses(
+        *_LinearCrossEntropy.apply(states, weight, bias, targets, smoothing, gradients, dtype or states.dtype, draw)
     )
-    return losses
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -94,12 +125,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         gradients: tuple[bool, bool, bool],
         dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:
+        draw: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         rows = min(max(_CHUNK_ROWS, _CHUNK_LOGITS // weight.size(0)), len(states))
+        rows += rows % 2 if draw else 0  # both rows of a position are in the same chunk
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
         factor, offset = weight.to(dtype), bias if bias is None else bias.to(dtype)
         weight_sum, bias_sum = weight.sum(0), bias.sum() if bias is not None else 0.0
-        smoothed, plain = states.new_zeros(()), states.new_zeros(())
+        smoothed, plain, divergence = (states.new_zeros(()) for _ in range(3))
         grad_states = torch.empty_like(states) if gradients[0] else None
         grad_weight = torch.zeros_like(weight) if gradients[1] else None
         grad_bias = torch.full_like(bias, -on_all * len(states)) if bias is not None and gradients[2] else None
@@ -108,12 +141,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             chunk, target = states[start : start + rows], targets[start : start + rows]
             logits = scratch.logits(chunk, factor, offset)  # (rows, V)
             target_logits = logits.gather(1, target[:, None]).squeeze(1)
+            apart = logits[0::2] - logits[1::2] if draw else None
             largest = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
             total = exponentials.sum(1, keepdim=True)
             normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
             plain += (normaliser - target_logits).sum()
             smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum)).sum()
+            if apart is not None:
+                divergence += _draw_together(exponentials.div_(total), apart, draw)
+                total.fill_(1)
             unnormalised = scratch.lowered(exponentials)  # the softmax, but for division by `total`; maybe padded
             # d loss / d logits = softmax - on_target * one-hot - on_all; each term meets the other factor by itself
             if grad_states is not None:
@@ -129,8 +166,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if grad_weight is not None:
             grad_weight.sub_(states.sum(0), alpha=on_all)
         ctx.gradients = (grad_states, grad_weight, grad_bias)  # no inputs or outputs, so they may be kept like this
-        ctx.mark_non_differentiable(plain)
-        return smoothed, plain
+        minimised = smoothed + draw * divergence
+        ctx.mark_non_differentiable(smoothed, plain)
+        return minimised, smoothed, plain
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -140,7 +178,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for gradient in gradients:
             if gradient is not None:
                 gradient.mul_(grad_outputs[0])
-        return (*gradients, None, None, None, None)
+        return (*gradients, None, None, None, None, None)
+
+
+def _draw_together(probabilities: Tensor, apart: Tensor, draw: float) -> Tensor:
+    """The symmetric divergence of the distributions in rows 2i and 2i + 1, summed; `draw` times its gradient is added.
+
+    With P = softmax(a), Q = softmax(b) and x = a - b, which differs from log P - log Q by a constant in each row, it is
+    J = sum((P - Q) x), and
+
+        dJ/da = P (x - sum(P x)) + P - Q,    dJ/db = Q (sum(Q x) - x) + Q - P.
+
+    Args:
+        probabilities: P and Q, `(rows, V)`, which are the gradient of the log-sum-exp; to it, `draw` times dJ is added.
+        apart: x, `(rows / 2, V)`, which is used up.
+        draw: weight of the divergence.
+    """
+    first, second = probabilities[0::2], probabilities[1::2]
+    means = [(each * apart).sum(1, keepdim=True) for each in (first, second)]
+    for_first = (apart - means[0]).mul_(draw).add_(1 + draw).mul_(first).sub_(second, alpha=draw)
+    for_second = apart.sub_(means[1]).mul_(-draw).add_(1 + draw).mul_(second).sub_(first, alpha=draw)
+    first.copy_(for_first)
+    second.copy_(for_second)
+    return (means[0] - means[1]).sum()
 
 
 class _Scratch:

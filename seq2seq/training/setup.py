@@ -41,6 +41,7 @@ def set_up_run(
         TrainingError: if the run exists already and neither `resume` nor `overwrite` is set, or cannot be resumed.
         ConfigError: if there are no training corpora.
     """
+    _refuse_stages(config)
     if not config.data.train:
         raise ConfigError("`data.train`: no training corpus; name one under [[data.train]] in the config")
     if config.training.validate_every and config.data.validation is None:
@@ -68,6 +69,17 @@ def set_up_run(
     copy_base(config, run)
     save_config(config, run / "config.toml")
     return config, tokenizer
+
+
+def _refuse_stages(config: Config) -> None:
+    """Refuse what only a recipe does, instead of leaving it out without a word."""
+    teacher, monolingual = config.distillation.teacher, config.back_translation.monolingual
+    for name, value in (("distillation.teacher", teacher), ("back_translation.monolingual", monolingual)):
+        if value:
+            raise ConfigError(
+                f"`{name}` = {value}: is a stage of `seq2seq recipe run`; here, translate the text with `seq2seq "
+                "translate`, and list it under [[data.train]]"
+            )
 
 
 def _check_corpora(config: Config) -> None:

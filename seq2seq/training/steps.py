@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config import TrainingConfig
@@ -16,7 +15,7 @@ from seq2seq.model.linear import multiply_in
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import StepBatches
-from seq2seq.training.loss import TranslationLoss
+from seq2seq.training.loss import Losses, TranslationLoss
 from seq2seq.training.state import Learner
 
 _POSITIONS_IN_CACHE = 1024  # target positions
@@ -33,8 +32,11 @@ class Steps:
         """
         self.learner = Learner(model, config, device)
         self._autocast = autocast(device, config.precision)
+        model.layer_drop = config.layer_drop
+        model.source_word_dropout, model.target_word_dropout = config.source_word_dropout, config.target_word_dropout
         multiply_in(model, product_dtype(device, config.precision))
-        self._criterion: torch.nn.Module = TranslationLoss(model, config.label_smoothing)
+        self._criterion: torch.nn.Module = TranslationLoss(model, config.label_smoothing, config.r_drop)
+        self._copies = 2 if config.r_drop else 1  # of each pair: both are in the same part
         self._device, self._group = device, group
 
     def share(self) -> None:
@@ -51,14 +53,15 @@ class Steps:
             # Gradients meet once a step, with the last micro-batch.
             unsynced = isinstance(self._criterion, DistributedDataParallel) and not last
             with self._criterion.no_sync() if unsynced else contextlib.nullcontext(), self._autocast:  # type: ignore[operator]
-                smoothed, plain = self._criterion(batch.to(self._device))
+                found: Losses = self._criterion(batch.to(self._device))
                 # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
-                scaled: Tensor = smoothed * (self._group.size / work.num_target_tokens)
+                scaled = found.minimised * (self._group.size / work.num_target_tokens)
                 self.learner.scaler.scale(scaled).backward()
-            losses += torch.stack([smoothed.detach(), plain.detach()])
+            losses += torch.stack([found.smoothed, found.plain])
         smoothed_sum, plain_sum = self._group.sum(losses).tolist()
         return smoothed_sum, plain_sum
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
-        return batch.parts(_POSITIONS_IN_CACHE) if self._device.type == "cpu" else iter((batch,))
+        positions = _POSITIONS_IN_CACHE // self._copies
+        return batch.parts(positions) if self._device.type == "cpu" else iter((batch,))

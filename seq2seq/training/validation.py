@@ -63,7 +63,7 @@ def validation_loss(
     total, num_tokens = 0.0, 0
     for part in cut_batches(lengths[order], config.training.batch_tokens):
         batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.start_id).to(device)
-        total += criterion(batch)[0].item()
+        total += criterion(batch).plain.item()
         num_tokens += batch.num_target_tokens
     if not num_tokens:
         raise DataError("`data.validation`: all pairs are longer than `model.max_length`; give others, or raise it")

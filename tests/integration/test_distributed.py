@@ -1,4 +1,4 @@
-"""Two processes under `torchrun` make the weights of one process with the same global batch."""
+"""Two processes under `torchrun` make the weights of one with the same global batch; each may drop other layers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def launcher() -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+
+
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     write_corpus(tmp_path)
     config = tmp_path / "config.toml"
@@ -31,8 +35,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, *job, "--output", str(tmp_path / "one"), "--set", "training.accumulate=4"]
     subprocess.run(one, check=True, capture_output=True, env=environment)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    two = [*launcher, *job, "--output", str(tmp_path / "two"), "--set", "training.accumulate=2"]
+    two = [*launcher(), *job, "--output", str(tmp_path / "two"), "--set", "training.accumulate=2"]
     subprocess.run(two, check=True, capture_output=True, env=environment)
     first, second = (
         load_file(tmp_path / run / "checkpoints" / "step_00000006" / "model.safetensors") for run in ("one", "two")
@@ -40,3 +43,16 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+
+
+def test_processes_may_drop_other_layers(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    config = tmp_path / "config.toml"
+    text = CONFIG.replace("SAMPLING", "layer_drop = 0.5\nr_drop = 1.0").replace("steps = 24", "steps = 6")
+    config.write_text(text.replace("validate_every = 12", "validate_every = 0"), encoding="utf-8")
+    job = ["-m", "seq2seq_cli", "train", str(config), "--device", "cpu", "--output", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher(), *job], check=True, capture_output=True, env=environment, timeout=120)
+    tensors = load_file(tmp_path / "run" / "checkpoints" / "step_00000006" / "training.safetensors")
+    assert tensors["optimizer_steps"].item() == 6
+    assert all(tensor.any() for name, tensor in tensors.items() if name.startswith("exp_avg.") and "norm" in name)

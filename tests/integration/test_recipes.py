@@ -58,7 +58,7 @@ def test_there_is_a_script_for_each_recipe_and_the_other_way_round() -> None:
     assert scripts == RECIPES
     assert set(RECIPES) >= {
         "reverse", "quickstart", "bible_en_de", "multi30k_en_de", "multi30k_de_en", "iwslt17_de_en", "wmt14_en_de",
-        "opus100", "tatoeba",
+        "wmt14_en_de_big", "opus100", "tatoeba",
     }  # fmt: skip
 
 
@@ -109,6 +109,7 @@ def test_a_recipe_trains_on_where_it_was(tmp_path: Path, hub: list[object]) -> N
         ("multi30k_en_de", ("en", "de"), "", ("en", "de")),
         ("iwslt17_de_en", ("de", "en"), "iwslt2017-de-en", ("", "")),
         ("wmt14_en_de", ("en", "de"), "de-en", ("", "")),
+        ("wmt14_en_de_big", ("en", "de"), "de-en", ("", "")),
         ("opus100", ("de", "en"), "de-en", ("", "")),
         ("opus100", ("en", "af"), "af-en", ("", "")),
         ("opus100", ("en", "sv"), "en-sv", ("", "")),

@@ -36,6 +36,10 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "training.freeze": st.sampled_from([(), ("embeddings",), ("encoder", "decoder")]),
     "training.lora_rank": st.sampled_from([0, 4]),
     "training.lora_embedding_rank": st.sampled_from([0, 4]),
+    "distillation.teacher": st.sampled_from(["", "/data/run"]),
+    "back_translation.monolingual": st.just(""),
+    "back_translation.reverse_model": st.just(""),
+    "back_translation.tag": st.sampled_from(["", "<bt>"]),
     "decoding.beam_size": st.integers(200, 300),
     "decoding.min_length_ratio": st.floats(0, 0.5),
 }
@@ -128,6 +132,17 @@ def test_paths_are_meant_from_the_folder_of_the_file_so_runs_can_be_moved(
     assert load_config(moved / "config.toml").data.train[0].source == str(moved / "data/a.en")
 
 
+def test_paths_of_models_and_text_that_a_recipe_makes_more_of(tmp_path: Path) -> None:
+    back = {"monolingual": "mono.en", "reverse_model": "runs/en-de"}
+    config = config_from_dict({"distillation": {"teacher": "runs/teacher"}, "back_translation": back})
+    resolved = resolve_paths(config, tmp_path)
+    assert resolved.distillation.teacher == str(tmp_path / "runs/teacher")
+    assert resolved.back_translation.monolingual == str(tmp_path / "mono.en")
+    assert resolved.back_translation.reverse_model == str(tmp_path / "runs/en-de")
+    save_config(resolved, tmp_path / "config.toml")
+    assert load_config(tmp_path / "config.toml") == resolved
+
+
 def test_resolve_paths_leaves_what_is_no_path(tmp_path: Path) -> None:
     config = config_from_dict({"data": {"train": [{"dataset": "a/b"}], "test": {"path": "x.tsv"}}})
     resolved = resolve_paths(config, tmp_path)
@@ -188,6 +203,10 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[[data.train]]\npath = 'a'\nweight = inf\n", "`weight` = inf: must be from 0 to 1000"),
         (b"[data.validation]\npath = 'a'\nweight = 2\n", "`data.validation.weight` = 2.0: is for training corpora"),
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
+        (b"[training]\nr_drop = 5\n[model]\ndropout = 0.0\n", "`training.r_drop` = 5.0: compares what"),
+        (b"[distillation]\nweight = 0\n", "`distillation.weight` = 0: leaves nothing"),
+        (b"[back_translation]\nmonolingual = 'a'\n", "`back_translation.reverse_model` = '': goes with the other one"),
+        (b"[back_translation]\ntag = 'a b'\n", "`back_translation.tag` = 'a b': holds space"),
         (b"[training]\nfreeze = ['head']\n", "expected one of embeddings, encoder, decoder"),
         (b"[training]\nfreeze = ['decoder', 'encoder', 'embeddings']\n", "leaves nothing to train"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from seq2seq.config import PRESETS, ModelConfig
 from seq2seq.errors import ConfigError
@@ -124,6 +125,39 @@ def test_presets_have_the_sizes_of_the_paper(preset: str, millions: int) -> None
 def test_initial_logits_are_near_uniform() -> None:
     logits = tiny(d_model=64, num_heads=4)(*some_input())
     assert 0.3 < logits.std().item() < 3
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_depth_scaled_layers_begin_smaller_the_higher_they_are(norm: str) -> None:
+    plain, scaled = (tiny(norm=norm, initialisation=name) for name in ("glorot", "depth_scaled"))
+    ours, theirs = dict(scaled.named_parameters()), dict(plain.named_parameters())
+    for name, parameter in theirs.items():
+        stack, depth, *_ = name.split(".")
+        is_matrix = stack in ("encoder", "decoder") and parameter.dim() > 1
+        factor = (int(depth) + 1) ** -0.5 if is_matrix else 1.0
+        torch.testing.assert_close(ours[name], parameter * factor)
+
+
+def gradient_at_the_bottom(norm: str, stack: str, initialisation: str) -> float:
+    """How large the gradient is of what the lowest of 18 layers gives, beside that of the highest."""
+    layers = {"encoder_layers": 2, "decoder_layers": 2, f"{stack}_layers": 18}
+    model = tiny(norm=norm, initialisation=initialisation, d_model=64, d_ff=256, **layers)
+    source, mask, target = some_input(16, 20, 20)
+    outputs: list[torch.Tensor] = []
+    for layer in getattr(model, stack):
+        layer.register_forward_hook(lambda layer, inputs, output: outputs.append(output))
+    with torch.enable_grad():
+        loss = F.cross_entropy(model(source, mask, target).flatten(0, 1), torch.randint(4, 30, (16 * 20,)))
+        lowest, highest = torch.autograd.grad(loss, (outputs[0], outputs[-1]))
+    return (lowest.norm() / highest.norm()).item()
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_depth_scaled_gradients_reach_the_bottom_of_deep_stacks(norm: str, stack: str) -> None:
+    assert 0.5 < gradient_at_the_bottom(norm, stack, "depth_scaled") < 2
+    if (norm, stack) == ("post", "decoder"):
+        assert gradient_at_the_bottom(norm, stack, "glorot") < 0.1, "the model does not show what the scale is for"
 
 
 def test_vocabulary_sizes_must_be_known() -> None:

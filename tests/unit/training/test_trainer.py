@@ -11,6 +11,7 @@ import torch
 
 from seq2seq.checkpoint import best, checkpoints, load_model, read_info
 from seq2seq.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainingConfig
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.trainer import train
@@ -100,6 +101,41 @@ def test_moving_average_and_bfloat16_and_accumulation_train(config: Config, tmp_
     changed = with_training(config, ema_decay=0.9, precision="bfloat16", accumulate=2, subword_sampling=0.1)
     run = train(changed, tmp_path / "run", device="cpu")
     assert read_info(checkpoints(run)[-1]).step == 6
+
+
+def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path) -> None:
+    one_step = with_training(config, steps=1, log_every=1, validate_every=0)
+    runs = [train(with_training(one_step, r_drop=r), tmp_path / f"{r}", device="cpu") for r in (0.0, 100.0)]
+    records = [json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]) for run in runs]
+    for name in ("loss", "perplexity"):
+        assert records[1][name] == pytest.approx(records[0][name], rel=0.1)
+    assert records[1]["target_tokens_seen"] == records[0]["target_tokens_seen"]
+
+
+def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tmp_path: Path) -> None:
+    drops = {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
+    deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
+    run, broken = (tmp_path / name for name in ("run", "broken"))
+    train(with_training(deep, **drops), run, device="cpu")
+    train(with_training(deep, **drops, steps=2), broken, device="cpu")
+    train(with_training(deep, **drops), broken, device="cpu", resume=True)
+    for name in ("model.safetensors", "training.safetensors"):
+        one, other = (folder / "checkpoints" / "step_00000006" / name for folder in (run, broken))
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("initialisation", ["glorot", "depth_scaled"])
+def test_a_deep_encoder_and_a_shallow_decoder_train_and_translate(
+    config: Config, tmp_path: Path, initialisation: str
+) -> None:
+    """12 + 1 layers (Kasai et al. 2021)."""
+    sizes = {"encoder_layers": 12, "decoder_layers": 1, "norm": "post", "initialisation": initialisation}
+    deep = replace(config, model=replace(config.model, **sizes), data=replace(config.data, validation=None))
+    learning = {"steps": 30, "log_every": 10, "validate_every": 0, "learning_rate": 0.003, "warmup_steps": 10}
+    run = train(with_training(deep, **learning, layer_drop=0.1), tmp_path / "run", device="cpu")
+    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert losses[-1] < losses[0] - 0.3
+    assert len(Translator.load(run, "cpu").translate(["one two 3", "4 three"])) == 2
 
 
 def test_float16_needs_a_gpu(config: Config, tmp_path: Path) -> None:
