@@ -59,6 +59,22 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """One stage of a curriculum (Bengio et al. 2009): for some epochs, the corpora come with weights of its own."""
+
+    epochs: Annotated[int, "epochs until the next stage; the last stage goes on to the end"] = 1
+    weights: Annotated[tuple[float, ...], "for each of `data.train`, in order, what else its `weight` says"] = ()
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _at_least("data.curriculum.epochs", self.epochs, 1)
+        for weight in self.weights:
+            _within("data.curriculum.weights", weight, 0, 1000)
+        if not any(self.weights):
+            raise ConfigError(f"`data.curriculum.weights` = {list(self.weights)}: name a weight over 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The languages and the corpora of a run."""
 
@@ -68,10 +84,27 @@ class DataConfig:
     validation: Annotated[CorpusConfig | None, "held-out corpus that chooses the best checkpoint"] = None
     test: Annotated[CorpusConfig | None, "held-out corpus that is scored at the end, and only then"] = None
     max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped"] = 256
+    temperature: Annotated[
+        float,
+        "draw from corpora in proportion to their size to the power of 1/temperature (Arivazhagan et al. 2019): 1: as "
+        "large as they are, 5: small ones more often. An epoch has as many pairs as all of them",
+    ] = 1.0
+    curriculum: Annotated[tuple[CurriculumConfig, ...], "stages with other weights, one after another"] = ()
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
+        """Check the bounds, and that one thing decides how often a corpus comes."""
         _at_least("data.max_length", self.max_length, 2)
+        _at_least("data.temperature", self.temperature, 1)
+        if self.temperature != 1 and (self.curriculum or any(corpus.weight != 1 for corpus in self.train)):
+            raise ConfigError(
+                f"`data.temperature` = {self.temperature}: takes the place of weights; leave it out, or them"
+            )
+        for stage in self.curriculum:
+            if len(stage.weights) != len(self.train):
+                raise ConfigError(
+                    f"`data.curriculum.weights` = {list(stage.weights)}: one for each of the {len(self.train)} corpora "
+                    "of `data.train`"
+                )
         for name, corpus in (("validation", self.validation), ("test", self.test)):
             if corpus is not None and corpus.weight != 1:
                 raise ConfigError(f"`data.{name}.weight` = {corpus.weight}: is for training corpora; leave it out")

@@ -123,6 +123,7 @@ class Pipeline:
             RecipeError: if settings changed, or the folder holds a run that no recipe made.
         """
         self._check_folders()
+        self._check_mixture()
         for corpus in self.synthetic:
             corpus.check()
         if overwrite:
@@ -144,6 +145,17 @@ class Pipeline:
             raise RecipeError(
                 f"{self.run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose "
                 "another --output, or --overwrite to train anew"
+            )
+
+    def _check_mixture(self) -> None:
+        """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
+        data = self.config.data
+        weights = any(corpus.weight != 1 for corpus in data.train)
+        given = {"train.weight": weights, "temperature": data.temperature != 1, "curriculum": bool(data.curriculum)}
+        for name in (name for name, is_given in given.items() if is_given):
+            raise RecipeError(
+                f"`data.{name}`: a recipe makes one corpus of its training text; `seq2seq prepare` and `seq2seq train` "
+                "keep corpora apart"
             )
 
     def _check_folders(self) -> None:

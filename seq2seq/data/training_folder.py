@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,13 @@ def _write_config(config: Config, output: Path) -> None:
             if corpus:
                 write_lines(path, (pair[side] for pair in pairs))
         held_out[name] = CorpusConfig(source=str(paths[0]), target=str(paths[1])) if corpus else None
-    folders = ((output / CORPUS / f"corpus{number:03}", corpus) for number, corpus in enumerate(config.data.train))
-    train = tuple(_at(corpus, folder) for folder, corpus in folders if folder.exists())
-    data = replace(config.data, train=train, validation=held_out["validation"], test=held_out["test"])
+    folders = [(output / CORPUS / f"corpus{number:03}", corpus) for number, corpus in enumerate(config.data.train)]
+    there = [folder.exists() for folder, _ in folders]  # of some corpora, nothing may be left
+    train = tuple(_at(*each) for each in compress(folders, there))
+    stages = (replace(stage, weights=tuple(compress(stage.weights, there))) for stage in config.data.curriculum)
+    data = replace(
+        config.data, train=train, curriculum=tuple(stages), validation=held_out["validation"], test=held_out["test"]
+    )
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
     save_config(replace(config, data=data, tokenizer=tokenizer), output / _CONFIG)
 

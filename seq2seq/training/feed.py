@@ -20,6 +20,7 @@ from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.training.distributed import Processes
+from seq2seq.training.mixture import weights_in
 
 RUN_PAIRS = 1000
 POOL_TOKENS = 2**24  # of both sides: 64 MB, some 300,000 pairs
@@ -91,7 +92,7 @@ class Feed:
         self._tokenizer = tokenizer
         self._group = group
         self._stores = stores
-        self._weights = [corpus.weight for corpus in config.data.train]
+        self._data = config.data
         self._max_length, self._longest = config.data.max_length, config.model.max_length
         self._size = sum(store.fitting(self._max_length) for store in stores)
         self.counts: Counter[str] = sum((store.counts for store in stores), Counter())
@@ -158,7 +159,8 @@ class Feed:
         """The runs of each pool of an epoch: which pairs an epoch takes is decided here and in `_read`, by shares."""
         if epoch != self._epoch:
             size = SAMPLED_POOL_TOKENS if self._training.subword_sampling else POOL_TOKENS
-            self._runs = pools_of(self._stores, self._weights, size, self._training.seed, epoch)
+            weights = weights_in(epoch, self._data, [len(store) for store in self._stores])
+            self._runs = pools_of(self._stores, weights, size, self._training.seed, epoch)
             self._epoch = epoch
         return self._runs
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.config import Config, CorpusConfig, DataConfig, TokenizerConfig, TrainingConfig
+from seq2seq.config import Config, CorpusConfig, CurriculumConfig, DataConfig, TokenizerConfig, TrainingConfig
 from seq2seq.data.batching import plan_batches
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.token_writer import open_stores
@@ -187,6 +187,16 @@ def test_both_random_choices_of_an_epoch_are_independent(tmp_path, tokenizer) ->
     drawn, _ = feed._read(module.Run(0, 0, 0, len(store), 0.5), 3)
     shuffled = np.random.default_rng((config.training.seed, 3)).permutation(60)
     assert drawn.tolist() != sorted(shuffled[:30].tolist())
+
+
+def test_a_curriculum_has_corpora_come_one_after_another(tmp_path, tokenizer) -> None:
+    config = config_for(tmp_path, weights=(1.0, 1.0))
+    stages = (CurriculumConfig(epochs=2, weights=(1.0, 0.0)), CurriculumConfig(weights=(0.0, 2.0)))
+    feed = feed_for(replace(config, data=replace(config.data, curriculum=stages)), tokenizer)
+    first, second = ({tokenizer.decode_source(ids) for ids in tokenizer.encode_source(LINES[i::2])} for i in (0, 1))
+    seen = [texts_of(feed, tokenizer, epoch) for epoch in range(4)]
+    assert [set(texts) for texts in seen] == [first, first, second, second]
+    assert set(seen[3].values()) == {2}
 
 
 def test_no_weight_at_all_is_told(tmp_path, tokenizer) -> None:

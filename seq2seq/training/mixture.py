@@ -1,0 +1,42 @@
+"""How often the pairs of each training corpus come in an epoch: by weights, by temperature, or by a curriculum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seq2seq.config import DataConfig
+
+
+def weights_in(epoch: int, data: DataConfig, sizes: Sequence[int]) -> list[float]:
+    """The weight of each training corpus in an epoch: 0.5 is a half of its pairs, 2 each of them twice.
+
+    Args:
+        epoch: its number, from 0.
+        data: gives the corpora, and the stages of a curriculum or the temperature, if there is any.
+        sizes: the pairs of each corpus.
+    """
+    if data.curriculum:
+        return list(_stage_weights(epoch, data))
+    if data.temperature != 1:
+        return tempered(sizes, data.temperature)
+    return [corpus.weight for corpus in data.train]
+
+
+def tempered(sizes: Sequence[int], temperature: float) -> list[float]:
+    """Weights with which corpus i has a share of an epoch in proportion to `sizes[i] ** (1 / temperature)`.
+
+    Arivazhagan et al. 2019 (arXiv 1907.05019), section 4.1. The epoch has as many pairs as the corpora together.
+    """
+    powers = [size ** (1 / temperature) if size else 0.0 for size in sizes]
+    return [
+        power / sum(powers) * sum(sizes) / size if size else 0.0 for power, size in zip(powers, sizes, strict=True)
+    ]
+
+
+def _stage_weights(epoch: int, data: DataConfig) -> tuple[float, ...]:
+    """The weights of the stage in which an epoch is; the last stage has no end."""
+    for stage in data.curriculum[:-1]:
+        if epoch < stage.epochs:
+            return stage.weights
+        epoch -= stage.epochs
+    return data.curriculum[-1].weights
