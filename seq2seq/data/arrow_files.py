@@ -47,8 +47,12 @@ def stream_of(columns: Sequence[pa.Array], feature: Mapping[str, Any], batch_row
     return content
 
 
-def table_of(path: Path) -> pa.Table:
+def table_of(path: Path, remedy: str = "`seq2seq prepare` makes it anew") -> pa.Table:
     """A shard, mapped into memory, not read.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged.
 
     Raises:
         DataError: if it is missing or damaged.
@@ -59,10 +63,10 @@ def table_of(path: Path) -> pa.Table:
         with pa.memory_map(str(path)) as file:
             return pa.ipc.open_stream(file).read_all()
     except FileNotFoundError:
-        raise DataError(f"{path}: missing; `seq2seq prepare` makes it anew") from None
+        raise DataError(f"{path}: missing; {remedy}") from None
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: damaged ({reason}); `seq2seq prepare` makes it anew") from None
+        raise DataError(f"{path}: damaged ({reason}); {remedy}") from None
 
 
 def pairs_of(path: Path) -> list[SentencePair]:

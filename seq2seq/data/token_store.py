@@ -105,7 +105,7 @@ class TokenStore:
         found: list[SentencePair] = []
         for number in np.unique(self._shards(rows)):
             start, stop = self._starts[number], self._starts[number + 1]
-            table = table_of(self._text / self._names[number])
+            table = table_of(self._text / self._names[number], _remedy(self.folder))
             if len(table) != stop - start:
                 raise _damaged(self._text / self._names[number], "has not the rows of its tokens")
             here = table.take(rows[(rows >= start) & (rows < stop)] - start)
@@ -126,7 +126,7 @@ class TokenStore:
     def _shard(self, number: int) -> Examples:
         if self._at is None or self._at[0] != number:
             path = self.folder / self._names[number]
-            table = table_of(path)
+            table = table_of(path, _remedy(self.folder))
             sides = [_sequences(table[side], path) for side in SIDES]
             if {len(side) for side in sides} != {int(self._starts[number + 1] - self._starts[number])}:
                 raise _damaged(path, "has not the rows that it should have")
@@ -145,5 +145,8 @@ def _sequences(column: Any, path: Path) -> TokenSequences:
 
 
 def _damaged(path: Path, reason: str) -> DataError:
-    folder = path if path.is_dir() else path.parent
-    return DataError(f"{path}: damaged ({reason}); delete the folder {folder}, and its tokens are made anew")
+    return DataError(f"{path}: damaged ({reason}); {_remedy(path if path.is_dir() else path.parent)}")
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete the folder {folder}, and its tokens are made anew"

@@ -1,0 +1,73 @@
+"""From `seq2seq prepare` to `seq2seq train`: the same weights as from the text, without the text, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .test_resume import CONFIG, write_corpus
+
+KEEP_ALL = "\n[prepare]\nremove_overlap = false\ndeduplicate = false\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_corpus(tmp_path)
+    path = tmp_path / "config.toml"
+    text = CONFIG.replace("steps = 24", "steps = 6").replace("validate_every = 12", "validate_every = 6")
+    path.write_text(text.replace("SAMPLING", "subword_sampling = 0.1") + KEEP_ALL, encoding="utf-8")
+    return path
+
+
+def weights(run: Path) -> bytes:
+    return (run / "checkpoints/step_00000006/model.safetensors").read_bytes()
+
+
+def test_training_on_what_was_prepared_is_training_on_the_text(seq2seq, config: Path, tmp_path: Path) -> None:
+    assert seq2seq("train", config, "--output", tmp_path / "plain", "--device", "cpu").status == 0
+    told = seq2seq("prepare", config, "--output", tmp_path / "out")
+    assert told.status == 0, told.stderr
+    assert "400 of 400 pairs kept" in told.stderr
+    assert "pieces a word" in told.stderr
+    assert "done already" in seq2seq("prepare", config, "--output", tmp_path / "out").stderr
+    (tmp_path / "out").rename(tmp_path / "moved")
+    for path in (*tmp_path.glob("*.a"), *tmp_path.glob("*.b")):
+        path.unlink()
+    ready = tmp_path / "moved/config.toml"
+    trained = seq2seq("train", ready, "--output", tmp_path / "run", "--device", "cpu")
+    assert trained.status == 0, trained.stderr
+    assert weights(tmp_path / "run") == weights(tmp_path / "plain")
+    assert not (tmp_path / "run/tokens").exists()
+    assert (tmp_path / "plain/tokens/corpus000/text").exists(), "where it is sampled from"
+
+
+def test_lost_tokens_are_made_again_and_old_ones_go(seq2seq, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("train", config, "--output", run, "--device", "cpu")
+    assert seq2seq(*command, "--set", "training.steps=3").status == 0
+    shutil.rmtree(run / "tokens")  # as a run has none that an earlier version began
+    for path in run.glob("checkpoints/*/checkpoint.json"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        del told["pool_in_epoch"]
+        path.write_text(json.dumps(told), encoding="utf-8")
+    assert seq2seq(*command, "--resume").status == 0
+    assert seq2seq("train", config, "--output", tmp_path / "whole", "--device", "cpu").status == 0
+    assert weights(run) == weights(tmp_path / "whole")
+    (run / "tokens/corpus007").mkdir()
+    assert seq2seq(*command, "--overwrite", "--set", "training.steps=1").status == 0
+    assert [path.name for path in (run / "tokens").iterdir()] == ["corpus000"]
+
+
+def test_damaged_tokens_are_one_clear_line(seq2seq, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("train", config, "--output", run, "--device", "cpu")
+    assert seq2seq(*command, "--set", "training.steps=1").status == 0
+    shard = run / "tokens/corpus000/data-000000.arrow"
+    shard.write_bytes(shard.read_bytes()[:99])
+    told = seq2seq(*command, "--resume")
+    assert told.status == 1
+    assert "data-000000.arrow: damaged" in told.stderr
+    assert "delete the folder" in told.stderr
