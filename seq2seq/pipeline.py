@@ -137,6 +137,8 @@ class Pipeline:
                 f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
             )
         now = json.loads(json.dumps(self._training_settings()))
+        defaults = flat(config_to_dict(Config()))  # which settings had that the version before did not know
+        before = {name: defaults[name] for name in now if name in defaults} | before
         changed = sorted(
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
         )

@@ -165,6 +165,17 @@ def test_a_setting_of_another_model_does_not_lose_the_trained_one(
     assert "trained" in log
 
 
+def test_a_run_of_a_version_with_fewer_settings_goes_on(recipe_file: Path, log: list[str]) -> None:
+    folder = run(recipe_file).run
+    stages = json.loads((folder / "stages.json").read_text())
+    for name in ("training.r_drop", "model.initialisation"):
+        del stages["train"]["settings"][name]
+    write_json(folder / "stages.json", stages)
+    run(recipe_file)
+    with pytest.raises(RecipeError, match=r"training\.r_drop = 1\.0 \(was 0\.0\)"):
+        run(recipe_file, "training.r_drop=1")
+
+
 def test_local_files_after_fetched_ones_do_not_lose_the_training(recipe_file: Path, log: list[str]) -> None:
     run(recipe_file)
     for language in ("xx", "yy"):
