@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, with_decoding
 from .streams import complain, progress_bar
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @engine_option
+@ensemble_option
 @device_option
 @decoding_options
 def evaluate(
@@ -35,14 +36,15 @@ def evaluate(
     references: tuple[Path, ...],
     as_json: bool,
     engine: EngineName,
+    ensemble: tuple[Path, ...],
     device: str,
     **decoding: Any,
 ) -> None:
     """Translate a test set and score the translations.
 
     Each RUN_OR_CHECKPOINT gets a row with BLEU, chrF and TER as sacreBLEU computes them, with 95% intervals and
-    signatures, the lower-cased tokenised BLEU that many papers report, and sentences translated in a second. Decoding
-    settings that are not given are those of each run.
+    signatures, the lower-cased tokenised BLEU that many papers report, and sentences translated in a second. With
+    --ensemble, each is joined with the runs named there. Decoding settings that are not given are those of each run.
     """
     from seq2seq import evaluation
 
@@ -52,12 +54,14 @@ def evaluate(
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     from seq2seq.checkpoint import resolve
 
-    checkpoints = [resolve(run)[1] for run in runs] if engine == "torch" else list(runs)
+    found = [resolve(run)[1] if engine == "torch" else run for run in (*runs, *ensemble)]
+    checkpoints, others = found[: len(runs)], found[len(runs) :]
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
     for checkpoint in checkpoints:
-        scores, speed = _evaluate(checkpoint, sources, targets, engine, device, decoding)
-        rows.append((str(checkpoint), scores))
+        together = [checkpoint, *others]
+        scores, speed = _evaluate(together, sources, targets, engine, device, decoding)
+        rows.append((" + ".join(map(str, together)), scores))
         speeds.append(speed)
     if as_json:
         records = [
@@ -70,19 +74,19 @@ def evaluate(
 
 
 def _evaluate(
-    checkpoint: Path,
+    checkpoints: list[Path],
     sources: list[str],
     references: list[list[str]],
     engine: EngineName,
     device: str,
     options: dict[str, Any],
 ) -> tuple[Scores, float]:
-    """The scores of a checkpoint and the sentences it translates in a second, loading not counted."""
+    """The scores of checkpoints together and the sentences they translate in a second, loading not counted."""
     from seq2seq import evaluation
-    from seq2seq.decoding.loading import load_engine
+    from seq2seq.decoding.loading import load_ensemble
     from seq2seq.decoding.translator import Translator
 
-    loaded = load_engine(checkpoint, device, engine)
+    loaded = load_ensemble(checkpoints, device, engine)
     config = with_decoding(loaded.config.decoding, options)
     translator = Translator(loaded.engine, loaded.tokenizer, config)
     with progress_bar(len(sources), "sentences") as bar:

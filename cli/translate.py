@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, with_decoding
 from .streams import line_writer, progress_bar, stdin_lines
 
 if TYPE_CHECKING:
@@ -30,10 +30,19 @@ if TYPE_CHECKING:
     help="jsonl gives source, translation, score, log_prob, tokens and n_best.",
 )  # fmt: skip
 @engine_option
+@ensemble_option
 @device_option
 @decoding_options
 def translate(
-    *, run: Path, source: Path | None, output: Path | None, form: str, engine: EngineName, device: str, **decoding: Any
+    *,
+    run: Path,
+    source: Path | None,
+    output: Path | None,
+    form: str,
+    engine: EngineName,
+    ensemble: tuple[Path, ...],
+    device: str,
+    **decoding: Any,
 ) -> None:
     """Translate sentences with RUN.
 
@@ -44,10 +53,10 @@ def translate(
     sentences from 0. Decoding settings that are not given are those of the run.
     """
     count, lines = _open(source)
-    from seq2seq.decoding.loading import load_engine
+    from seq2seq.decoding.loading import load_ensemble
     from seq2seq.decoding.translator import Translator
 
-    loaded = load_engine(run, device, engine)
+    loaded = load_ensemble([run, *ensemble], device, engine)
     config = with_decoding(loaded.config.decoding, decoding)
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain

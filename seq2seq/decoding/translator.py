@@ -17,7 +17,7 @@ from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
-from seq2seq.decoding.loading import load_engine
+from seq2seq.decoding.loading import load_ensemble
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
@@ -62,20 +62,23 @@ class Translator:
         self._workers = Workers(self.engine)
 
     @classmethod
-    def load(cls, run: Path | str, device: str = "auto", engine: EngineName = "torch") -> Translator:
+    def load(
+        cls, run: Path | str, device: str = "auto", engine: EngineName = "torch", ensemble: Sequence[Path | str] = ()
+    ) -> Translator:
         """A translator from a run directory (its best checkpoint) or one checkpoint, with the run's settings.
 
         Args:
             run: also, for the engines `ctranslate2` and `onnx`, a folder that `seq2seq export` made for it.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             engine: what computes; but for ties, all give the same translations.
+            ensemble: more runs or checkpoints, with whose probabilities those of the run are averaged.
 
         Raises:
             CheckpointError, TokenizerError: if something is missing, damaged, or does not fit.
             ConfigError: if this machine has no such device.
-            DecodingError: if the engine is not installed.
+            DecodingError: if the engine is not installed, or the runs of an ensemble do not share a tokenizer.
         """
-        loaded = load_engine(run, device, engine)
+        loaded = load_ensemble([run, *ensemble], device, engine)
         return cls(loaded.engine, loaded.tokenizer, loaded.config.decoding)
 
     def translate(

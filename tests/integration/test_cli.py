@@ -314,3 +314,20 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
     assert outcome.lines == [str(run / "checkpoints" / "average_last_2")]
     assert "BLEU" in outcome.stderr
     assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20
+
+
+# --- decoding for quality
+
+
+def test_an_ensemble_translates_and_is_evaluated(seq2seq, trained_run, corpus, sentences):
+    first, second = checkpoints(trained_run)
+    options = ("--ensemble", second, "--beam-size", 3)
+    lines = seq2seq("translate", first, *options, stdin=sentences + b"\n").lines
+    assert len(lines) == 21 and lines[-1] == ""
+    assert lines == seq2seq("translate", second, "--ensemble", first, "--beam-size", 3, stdin=sentences + b"\n").lines
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    (record,) = json.loads(seq2seq("evaluate", first, *options, *files, "--json").stdout)
+    assert record["checkpoint"] == f"{first} + {second}"
+    outcome = seq2seq("translate", first, "--ensemble", second, "--engine", "ctranslate2", stdin=sentences)
+    assert (outcome.status, outcome.stdout) == (1, b"")
+    assert "an ensemble of 2 runs: the ctranslate2 engine cannot; use --engine torch" in outcome.stderr
