@@ -27,6 +27,10 @@ ensemble_option = click.option(
     "--ensemble", multiple=True, type=PATH, metavar="RUN",
     help="Another run or checkpoint, of the same tokenizer, to average probabilities with; may be repeated.",
 )  # fmt: skip
+rerank_option = click.option(
+    "--rerank-by", type=PATH, metavar="RUN",
+    help="A run that translates back, to choose among --candidates by --reverse-weight.",
+)  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a setting, such as training.steps=1000; may be repeated. `seq2seq settings` lists all.",

@@ -32,6 +32,7 @@ class Task(NamedTuple):
     least: int  # length of the translation, the end token included
     greatest: int
     seed: tuple[int, ...]  # of sampling
+    text: str = ""  # of the source, for what chooses among translations
 
 
 class SpecialTokens(Protocol):

@@ -13,6 +13,7 @@ from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, EngineName, TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
+from seq2seq.decoding.reranking import ReverseModel, check_directions
 from seq2seq.devices import choose_device
 from seq2seq.errors import CheckpointError, DecodingError
 
@@ -83,6 +84,19 @@ def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: Engin
             )
     engines = [member.engine for member in members if isinstance(member.engine, TorchEngine)]
     return LoadedEngine(EnsembleEngine(engines, tokenizer), tokenizer, members[0].config)
+
+
+def load_reverse(run: Path | str, forward: Config, device: str = "auto") -> ReverseModel:
+    """A run, or one checkpoint, that translates back what a run with the config `forward` translates.
+
+    Raises:
+        DecodingError: if it translates other languages.
+        CheckpointError, TokenizerError: if something is missing or damaged.
+        ConfigError: if this machine has no such device.
+    """
+    loaded = load_model(run, str(choose_device(device)))
+    check_directions(forward, loaded.config, str(run))
+    return ReverseModel(loaded.model, loaded.tokenizer)
 
 
 def _converted(run: Path, device: str) -> LoadedEngine:
