@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, rerank_option, with_decoding
 from .streams import complain, progress_bar
 
 if TYPE_CHECKING:
     from seq2seq.decoding.engine import EngineName
+    from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation import Scores
 
 
@@ -25,7 +28,13 @@ if TYPE_CHECKING:
     help="References, one sentence a line; repeat the option for several references of each sentence.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--reverse-weights", callback=lambda _context, _parameter, value: _weights(value), metavar="X,X,...",
+    help="With --rerank-by: a row for each of these weights, from one search. Choose on validation text.",
+)  # fmt: skip
 @engine_option
+@ensemble_option
+@rerank_option
 @device_option
 @decoding_options
 def evaluate(
@@ -34,16 +43,21 @@ def evaluate(
     source: Path,
     references: tuple[Path, ...],
     as_json: bool,
+    reverse_weights: tuple[float, ...],
     engine: EngineName,
+    ensemble: tuple[Path, ...],
+    rerank_by: Path | None,
     device: str,
     **decoding: Any,
 ) -> None:
     """Translate a test set and score the translations.
 
     Each RUN_OR_CHECKPOINT gets a row with BLEU, chrF and TER as sacreBLEU computes them, with 95% intervals and
-    signatures, the lower-cased tokenised BLEU that many papers report, and sentences translated in a second. Decoding
-    settings that are not given are those of each run.
+    signatures, the lower-cased tokenised BLEU that many papers report, and sentences translated in a second. With
+    --ensemble, each is joined with the runs named there. Decoding settings that are not given are those of each run.
     """
+    if reverse_weights and rerank_by is None:
+        raise click.UsageError("--reverse-weights: there is no reverse model; give one with --rerank-by RUN")
     from seq2seq import evaluation
 
     sources, *targets = evaluation.read_parallel(source, *references)
@@ -52,13 +66,17 @@ def evaluate(
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     from seq2seq.checkpoint import resolve
 
-    checkpoints = [resolve(run)[1] for run in runs] if engine == "torch" else list(runs)
+    found = [resolve(run)[1] if engine == "torch" else run for run in (*runs, *ensemble)]
+    checkpoints, others = found[: len(runs)], found[len(runs) :]
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
     for checkpoint in checkpoints:
-        scores, speed = _evaluate(checkpoint, sources, targets, engine, device, decoding)
-        rows.append((str(checkpoint), scores))
-        speeds.append(speed)
+        together = [checkpoint, *others]
+        translator, language = _open(together, rerank_by, engine, device, decoding)
+        for name, translations, speed in _translate(translator, sources, reverse_weights):
+            scores = evaluation.score(translations, targets, target_language=language)
+            rows.append((" + ".join(map(str, together)) + name, scores))
+            speeds.append(speed)
     if as_json:
         records = [
             {"checkpoint": name, **scores.to_json(), "sentences_per_second": round(speed, 2)}
@@ -69,26 +87,44 @@ def evaluate(
         click.echo(evaluation.format_scores(rows, speeds))
 
 
-def _evaluate(
-    checkpoint: Path,
-    sources: list[str],
-    references: list[list[str]],
-    engine: EngineName,
-    device: str,
-    options: dict[str, Any],
-) -> tuple[Scores, float]:
-    """The scores of a checkpoint and the sentences it translates in a second, loading not counted."""
-    from seq2seq import evaluation
-    from seq2seq.decoding.loading import load_engine
+def _weights(text: str | None) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        weights = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give numbers with commas between them, such as 0,0.5,1") from None
+    if not all(0 <= weight <= 1000 for weight in weights):
+        raise click.BadParameter(f"{text!r}: weights must be between 0 and 1000")
+    return weights
+
+
+def _open(
+    checkpoints: list[Path], rerank_by: Path | None, engine: EngineName, device: str, options: dict[str, Any]
+) -> tuple[Translator, str]:
+    """What translates with all checkpoints together, and the language it translates to."""
+    from seq2seq.decoding.loading import load_ensemble, load_reverse
     from seq2seq.decoding.translator import Translator
 
-    loaded = load_engine(checkpoint, device, engine)
+    loaded = load_ensemble(checkpoints, device, engine)
     config = with_decoding(loaded.config.decoding, options)
-    translator = Translator(loaded.engine, loaded.tokenizer, config)
+    reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
+    return Translator(loaded.engine, loaded.tokenizer, config, reverse), loaded.config.data.target_language
+
+
+def _translate(
+    translator: Translator, sources: list[str], reverse_weights: tuple[float, ...]
+) -> Iterator[tuple[str, list[str], float]]:
+    """What to add to the name of the system, its translations, and sentences in a second; for each weight, if any."""
+    config = translator.config
+    if reverse_weights:  # all candidates, among which each weight chooses
+        number = max(config.candidates, config.n_best)
+        config = replace(config, n_best=number, beam_size=max(config.beam_size, number))
     with progress_bar(len(sources), "sentences") as bar:
         began = time.monotonic()
-        translations = translator.translate(sources, progress=bar.update)
-        seconds = time.monotonic() - began
-    hypotheses = [translation.text for translation in translations]
-    scores = evaluation.score(hypotheses, references, target_language=loaded.config.data.target_language)
-    return scores, len(sources) / max(seconds, 1e-9)
+        found = translator.translate(sources, config, progress=bar.update)
+        speed = len(sources) / max(time.monotonic() - began, 1e-9)
+    if not reverse_weights:
+        yield "", [each.text for each in found], speed
+    for weight in reverse_weights:
+        texts = [each.reweighted(weight - config.reverse_weight).text for each in found]
+        yield f", reverse weight {weight:g}", texts, speed

@@ -23,6 +23,14 @@ engine_option = click.option(
     "--engine", type=click.Choice(["torch", "ctranslate2", "onnx"]), default="torch", show_default=True,
     help="What computes: but for ties, the translations are the same.",
 )  # fmt: skip
+ensemble_option = click.option(
+    "--ensemble", multiple=True, type=PATH, metavar="RUN",
+    help="Another run or checkpoint, of the same tokenizer, to average probabilities with; may be repeated.",
+)  # fmt: skip
+rerank_option = click.option(
+    "--rerank-by", type=PATH, metavar="RUN",
+    help="A run that translates back, to choose among --candidates by --reverse-weight.",
+)  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a setting, such as training.steps=1000; may be repeated. `seq2seq settings` lists all.",

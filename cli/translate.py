@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, with_decoding
+from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, rerank_option, with_decoding
 from .streams import line_writer, progress_bar, stdin_lines
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
     from seq2seq.decoding.engine import EngineName
+    from seq2seq.decoding.search import Hypothesis
     from seq2seq.decoding.translator import Translation
 
 
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
     help="jsonl gives source, translation, score, log_prob, tokens and n_best.",
 )  # fmt: skip
 @engine_option
+@ensemble_option
+@rerank_option
 @device_option
 @decoding_options
 def translate(
-    *, run: Path, source: Path | None, output: Path | None, form: str, engine: EngineName, device: str, **decoding: Any
+    *,
+    run: Path,
+    source: Path | None,
+    output: Path | None,
+    form: str,
+    engine: EngineName,
+    ensemble: tuple[Path, ...],
+    rerank_by: Path | None,
+    device: str,
+    **decoding: Any,
 ) -> None:
     """Translate sentences with RUN.
 
@@ -41,17 +53,19 @@ def translate(
     engine. One sentence a line, and one translation for each line, in order; an empty line gives an empty one. What is
     typed is translated as it arrives.
     With --n-best over 1, text has a line `INDEX ||| TRANSLATION ||| SCORE` for each hypothesis, INDEX counting the
-    sentences from 0. Decoding settings that are not given are those of the run.
+    sentences from 0. With --mbr, a score is the expected utility, from 0 to 100. Decoding settings that are not given
+    are those of the run.
     """
     count, lines = _open(source)
-    from seq2seq.decoding.loading import load_engine
+    from seq2seq.decoding.loading import load_ensemble, load_reverse
     from seq2seq.decoding.translator import Translator
 
-    loaded = load_engine(run, device, engine)
+    loaded = load_ensemble([run, *ensemble], device, engine)
     config = with_decoding(loaded.config.decoding, decoding)
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
-    translator = Translator(loaded.engine, loaded.tokenizer, config)
+    reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
+    translator = Translator(loaded.engine, loaded.tokenizer, config, reverse)
     with line_writer(output) as write, progress_bar(count, "sentences") as bar:
         for index, translation in enumerate(translator.stream(lines)):
             for line in render(index, translation):
@@ -98,8 +112,15 @@ class _Json:
             "log_prob": best.log_prob if best else None,
             "tokens": self._tokenizer.target_tokens(best.tokens) if best else [],
             "n_best": [
-                {"text": text, "score": hypothesis.score, "log_prob": hypothesis.log_prob}
+                {"text": text, **_numbers(hypothesis)}
                 for text, hypothesis in zip(translation.n_best, hypotheses, strict=True)
             ],
         }
         yield json.dumps(record, ensure_ascii=False)
+
+
+def _numbers(hypothesis: Hypothesis) -> dict[str, float]:
+    numbers = {"score": hypothesis.score, "log_prob": hypothesis.log_prob}
+    if hypothesis.reverse_score is not None:
+        numbers["reverse_score"] = hypothesis.reverse_score
+    return numbers

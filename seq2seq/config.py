@@ -348,7 +348,18 @@ class DecodingConfig:
     temperature: Annotated[float, "of sampling; below 1 sharper"] = 1.0
     top_k: Annotated[int, "sample from the k likeliest tokens, 0 for all"] = 0
     top_p: Annotated[float, "sample from the likeliest tokens of this total probability (Holtzman et al. 2020)"] = 1.0
+    epsilon: Annotated[float, "sample tokens of at least this probability only (Hewitt et al. 2022), 0 for all"] = 0.0
     seed: Annotated[int, "seed of sampling"] = 1
+    mbr: Annotated[
+        Literal["off", "chrf", "bleu"],
+        "choose the candidate most like all others, by minimum Bayes risk (Eikema and Aziz 2020), and in which measure",
+    ] = "off"
+    candidates: Annotated[
+        int, "found for each sentence, by beam search or sampling, where mbr or another run chooses among them"
+    ] = 32
+    reverse_weight: Annotated[
+        float, "of a run that translates back: candidates get score + weight * score of the source (Yee et al. 2019)"
+    ] = 1.0
     batch_size: Annotated[int, "sentences decoded together, at most"] = 64
     batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
     precision: Annotated[
@@ -362,7 +373,7 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds and what must fit together."""
-        for name in ("beam_size", "n_best", "batch_size", "batch_tokens"):
+        for name in ("beam_size", "n_best", "candidates", "batch_size", "batch_tokens"):
             _at_least(f"decoding.{name}", getattr(self, name), 1)
         for name in (
             "length_penalty", "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
@@ -370,9 +381,12 @@ class DecodingConfig:
             _at_least(f"decoding.{name}", getattr(self, name), 0)
         _within("decoding.patience", self.patience, 0.01, 100)
         _within("decoding.top_p", self.top_p, 1e-6, 1)
+        _within("decoding.epsilon", self.epsilon, 0, 1)
+        _within("decoding.reverse_weight", self.reverse_weight, 0, 1000)
         _within("decoding.temperature", self.temperature, 1e-3, 100)
-        if not self.sample and self.n_best > self.beam_size:
-            raise ConfigError(f"`decoding.n_best` = {self.n_best}: is over `decoding.beam_size` = {self.beam_size}")
+        most, name = (self.beam_size, "beam_size") if self.mbr == "off" else (self.candidates, "candidates")
+        if self.n_best > most and not (self.sample and self.mbr == "off"):
+            raise ConfigError(f"`decoding.n_best` = {self.n_best}: is over `decoding.{name}` = {most}")
         if self.min_length_ratio > self.max_length_ratio:
             raise ConfigError(
                 f"`decoding.min_length_ratio` = {self.min_length_ratio}: is over "

@@ -84,6 +84,8 @@ class Ctranslate2Engine:
             raise DecodingError(_unknown("precision", config.precision, f"its precision is that of {command}"))
         if config.shortlist:
             raise DecodingError(_unknown("shortlist", "true", "its shortlists are made otherwise"))
+        if config.sample and config.epsilon:
+            raise DecodingError(_unknown("epsilon", config.epsilon, "it knows temperature, top_k and top_p"))
         if config.sample:
             self._set_seed(config.seed % 2**32)
 

@@ -32,6 +32,7 @@ class Task(NamedTuple):
     least: int  # length of the translation, the end token included
     greatest: int
     seed: tuple[int, ...]  # of sampling
+    text: str = ""  # of the source, for what chooses among translations
 
 
 class SpecialTokens(Protocol):
@@ -85,7 +86,7 @@ class TorchEngine:
         """Put the model into evaluation mode (no dropout); a lexicon is what shortlists are made of."""
         self.model = model.eval()
         self._tokenizer = tokenizer
-        self._lexicon = lexicon
+        self.lexicon = lexicon
         self._prepared: dict[WeightPrecision, InferenceModel] = {}
         self._preparing = Lock()
 
@@ -105,7 +106,7 @@ class TorchEngine:
         Raises:
             DecodingError: if there is no lexicon for a shortlist, or the device lacks the precision.
         """
-        if config.shortlist and self._lexicon is None:
+        if config.shortlist and self.lexicon is None:
             raise DecodingError(
                 "`decoding.shortlist` = true: the run has no lexicon; `seq2seq train ... --resume` writes one"
             )
@@ -116,21 +117,22 @@ class TorchEngine:
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first."""
-        model = self._model_in(config.precision)
+        model = self.model_in(config.precision)
         device = self.model.positions.device
         ids, mask = pad([task.tokens for task in tasks], self._tokenizer.pad_id)
         cache = model.start(ids.to(device), mask.to(device), rows_of_each(config))
         if not config.shortlist:
-            return search_steps(_step_of(model), cache, self._tokenizer, tasks, config, device)
-        assert self._lexicon is not None
-        listed = Shortlist.of(self._lexicon.shortlist(ids.numpy()), self._tokenizer)
+            return search_steps(step_of(model), cache, self._tokenizer, tasks, config, device)
+        assert self.lexicon is not None
+        listed = Shortlist.of(self.lexicon.shortlist(ids.numpy()), self._tokenizer)
         step = listed.step(model, device)
         return [
             [each._replace(tokens=listed.in_vocabulary(each.tokens)) for each in found]
             for found in search_steps(step, cache, listed, tasks, config, device)
         ]
 
-    def _model_in(self, precision: WeightPrecision) -> InferenceModel:
+    def model_in(self, precision: WeightPrecision) -> InferenceModel:
+        """The model with its weights laid out for a precision."""
         with self._preparing:
             if precision not in self._prepared:
                 self._prepared[precision] = InferenceModel(self.model, precision)
@@ -173,6 +175,6 @@ def search_steps(
     return search(step, cache, bounds, config)
 
 
-def _step_of(model: InferenceModel) -> Step[StepCache]:
+def step_of(model: InferenceModel) -> Step[StepCache]:
     """A model as what a search sees of it."""
     return lambda tokens, cache: log_probs_of(model.output(model.step(tokens, cache)))

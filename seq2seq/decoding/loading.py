@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from seq2seq.config import Config, load_config
 from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, EngineName, TorchEngine
+from seq2seq.decoding.ensemble import EnsembleEngine
+from seq2seq.decoding.reranking import ReverseModel, check_directions
 from seq2seq.devices import choose_device
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, DecodingError
 
 # The file by which an exported folder is known.
 EXPORTED: dict[EngineName, str] = {"ctranslate2": "model.bin", "onnx": "decoder.onnx"}
@@ -57,6 +60,43 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
     from seq2seq.decoding.ctranslate2 import Ctranslate2Engine
 
     return LoadedEngine(Ctranslate2Engine(path, tokenizer, config.model.max_length, device), tokenizer, config)
+
+
+def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: EngineName = "torch") -> LoadedEngine:
+    """Runs or checkpoints as one engine that averages their probabilities, with the settings of the first; one is it.
+
+    Raises:
+        DecodingError: if the engine is not torch, or the runs do not share a tokenizer.
+        CheckpointError, TokenizerError, ConfigError: as `load_engine`.
+    """
+    first, *others = paths
+    if not others:
+        return load_engine(first, device, name)
+    if name != "torch":
+        raise DecodingError(f"an ensemble of {len(paths)} runs: the {name} engine cannot; use --engine torch")
+    members = [load_engine(path, device) for path in paths]
+    tokenizer = members[0].tokenizer
+    for path, member in zip(others, members[1:], strict=True):
+        if member.tokenizer.hash != tokenizer.hash:
+            raise DecodingError(
+                f"{path}: its tokenizer is {member.tokenizer.hash[:12]}, and that of {first} is {tokenizer.hash[:12]}; "
+                "an ensemble takes runs of one tokenizer: train the others with `tokenizer.path`"
+            )
+    engines = [member.engine for member in members if isinstance(member.engine, TorchEngine)]
+    return LoadedEngine(EnsembleEngine(engines, tokenizer), tokenizer, members[0].config)
+
+
+def load_reverse(run: Path | str, forward: Config, device: str = "auto") -> ReverseModel:
+    """A run, or one checkpoint, that translates back what a run with the config `forward` translates.
+
+    Raises:
+        DecodingError: if it translates other languages.
+        CheckpointError, TokenizerError: if something is missing or damaged.
+        ConfigError: if this machine has no such device.
+    """
+    loaded = load_model(run, str(choose_device(device)))
+    check_directions(forward, loaded.config, str(run))
+    return ReverseModel(loaded.model, loaded.tokenizer)
 
 
 def _converted(run: Path, device: str) -> LoadedEngine:

@@ -42,7 +42,7 @@ def sample(
         step: the model, maybe with constraints around it.
         cache: of all sentences before the first token; its `beam_size` is `K`, samples of each sentence.
         bounds: start, end and greatest lengths.
-        config: gives temperature, top_k, top_p and the length penalty.
+        config: gives temperature, top_k, top_p, epsilon and the length penalty.
         seeds: for each sentence non-negative numbers; its samples depend on them and not on the sentences beside it.
     """
     noise = _noise(seeds, int(bounds.max_lengths.max()), cache.beam_size).to(bounds.device)  # (B, T, K)
@@ -57,7 +57,8 @@ def truncate(log_probs: Tensor, config: DecodingConfig) -> Tensor:
     """Unnormalised log-probabilities `(N, V)` to draw from: tempered, then without the unlikely tokens (-inf).
 
     First temperature, then the `top_k` likeliest tokens (Fan et al. 2018), and of these, normalised anew, the fewest
-    that have a total probability of `top_p` (nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751).
+    that have a total probability of `top_p` (nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751); and of these,
+    normalised anew, those of at least `epsilon` (Hewitt et al. 2022, arXiv 2210.15191). The likeliest token stays.
     """
     scores = log_probs / config.temperature
     if 0 < config.top_k < scores.size(1):
@@ -68,6 +69,10 @@ def truncate(log_probs: Tensor, config: DecodingConfig) -> Tensor:
         probs = ranked.softmax(dim=1)
         before = probs.cumsum(dim=1) - probs  # of all likelier tokens; the likeliest always stays
         scores = scores.scatter(1, tokens, ranked.masked_fill(before >= config.top_p, -torch.inf))
+    if config.epsilon > 0:
+        best = scores.amax(dim=1, keepdim=True)
+        unlikely = scores.softmax(dim=1) < config.epsilon
+        scores = scores.masked_fill(unlikely & (scores < best), -torch.inf)
     return scores
 
 

@@ -59,7 +59,8 @@ class Hypothesis(NamedTuple):
 
     tokens: tuple[int, ...]  # without the start token, without the final end token
     log_prob: float  # of all tokens and the end token, in nats
-    score: float  # log_prob / length penalty: what n-best lists are sorted by
+    score: float  # log_prob / length penalty, or what chose it: what n-best lists are sorted by
+    reverse_score: float | None = None  # the source's, given this, by a model that translates back; see `reranking`
 
 
 # The tokens of a hypothesis, the latest first: `(earlier, token)`, or `()`. Hypotheses share what they have in common.

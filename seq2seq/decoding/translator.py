@@ -16,8 +16,10 @@ import numpy as np
 from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.candidates import CandidateEngine
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
-from seq2seq.decoding.loading import load_engine
+from seq2seq.decoding.loading import load_ensemble, load_reverse
+from seq2seq.decoding.reranking import ReverseModel
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
@@ -40,6 +42,17 @@ class Translation:
     hypotheses: tuple[Hypothesis, ...] = ()  # n_best of them, best first; none if the source is blank
     n_best: tuple[str, ...] = ()  # the text of each hypothesis
 
+    def reweighted(self, change: float) -> Translation:
+        """What is chosen from the n-best list if the weight of the reverse scores is higher by `change`."""
+        found = [
+            (each._replace(score=each.score + change * (each.reverse_score or 0.0)), text)
+            for each, text in zip(self.hypotheses, self.n_best, strict=True)
+        ]
+        if not found:
+            return self
+        hypotheses, n_best = zip(*sorted(found, key=lambda pair: -pair[0].score), strict=True)
+        return Translation(self.source, n_best[0], hypotheses, n_best)
+
 
 class Translator:
     """Translates raw text with a model, or another engine, and its tokenizer.
@@ -53,30 +66,50 @@ class Translator:
     """
 
     def __init__(
-        self, model: Transformer | Engine, tokenizer: Tokenizer, config: DecodingConfig | None = None
+        self,
+        model: Transformer | Engine,
+        tokenizer: Tokenizer,
+        config: DecodingConfig | None = None,
+        reverse: ReverseModel | None = None,
     ) -> None:
-        """Translate with an engine, or with a model, which is put into evaluation mode (no dropout)."""
+        """Translate with an engine, or with a model, which is put into evaluation mode (no dropout).
+
+        With a reverse model, this chooses among the candidates that are found (see `reranking`).
+        """
         self.engine: Engine = TorchEngine(model, tokenizer) if isinstance(model, Transformer) else model
         self.tokenizer = tokenizer
         self.config = config or DecodingConfig()
-        self._workers = Workers(self.engine)
+        self._chooser = CandidateEngine(self.engine, tokenizer, reverse)
+        self._workers = Workers(self._chooser)
 
     @classmethod
-    def load(cls, run: Path | str, device: str = "auto", engine: EngineName = "torch") -> Translator:
+    def load(
+        cls,
+        run: Path | str,
+        device: str = "auto",
+        engine: EngineName = "torch",
+        *,
+        ensemble: Sequence[Path | str] = (),
+        rerank_by: Path | str | None = None,
+    ) -> Translator:
         """A translator from a run directory (its best checkpoint) or one checkpoint, with the run's settings.
 
         Args:
             run: also, for the engines `ctranslate2` and `onnx`, a folder that `seq2seq export` made for it.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             engine: what computes; but for ties, all give the same translations.
+            ensemble: more runs or checkpoints, with whose probabilities those of the run are averaged.
+            rerank_by: a run that translates back, to choose among the candidates.
 
         Raises:
             CheckpointError, TokenizerError: if something is missing, damaged, or does not fit.
             ConfigError: if this machine has no such device.
-            DecodingError: if the engine is not installed.
+            DecodingError: if the engine is not installed, the runs of an ensemble do not share a tokenizer, or the run
+                to rerank by translates other languages.
         """
-        loaded = load_engine(run, device, engine)
-        return cls(loaded.engine, loaded.tokenizer, loaded.config.decoding)
+        loaded = load_ensemble([run, *ensemble], device, engine)
+        reverse = None if rerank_by is None else load_reverse(rerank_by, loaded.config, device)
+        return cls(loaded.engine, loaded.tokenizer, loaded.config.decoding, reverse)
 
     def translate(
         self, texts: Iterable[str], config: DecodingConfig | None = None, progress: Progress | None = None
@@ -126,7 +159,7 @@ class Translator:
             if not text.strip() or len(tokens) <= 1:  # nothing, or nothing but the end
                 continue
             if len(tokens) <= limit:
-                parts.append(_Part(first + i, 0, tokens))
+                parts.append(_Part(first + i, 0, tokens, text))
                 continue
             too_long.append((first + i + 1, len(tokens)))
             if config.too_long == "refuse":
@@ -139,11 +172,12 @@ class Translator:
     def _split(self, text: str, sentence: int) -> list[_Part]:
         limit = self.engine.max_length
         texts = split_text(text, lambda part: len(self.tokenizer.encode_source([part])[0]) <= limit)
-        parts = [_Part(sentence, i, tokens) for i, tokens in enumerate(self.tokenizer.encode_source(texts))]
-        for part, part_text in zip(parts, texts, strict=True):
+        encoded = zip(self.tokenizer.encode_source(texts), texts, strict=True)
+        parts = [_Part(sentence, i, tokens, part_text) for i, (tokens, part_text) in enumerate(encoded)]
+        for part in parts:
             if len(part.tokens) > limit:
                 raise DecodingError(
-                    f"sentence {sentence + 1}: the character {part_text!r} alone has {len(part.tokens)} tokens: the "
+                    f"sentence {sentence + 1}: the character {part.text!r} alone has {len(part.tokens)} tokens: the "
                     f"model takes {limit} (`model.max_length`); remove it"
                 )
         return parts
@@ -155,12 +189,13 @@ class Translator:
 
         The longest go first: a batch that does not fit in memory fails at once, and time left is not underestimated.
         """
-        self.engine.check(config)
+        self._chooser.check(config)
         lengths = np.array([len(part.tokens) for part in parts], dtype=np.int64)
         order = np.argsort(-lengths, kind="stable")
         found: list[list[Hypothesis]] = [[] for _ in parts]
         waiting = Counter(part.sentence for part in parts)
-        batches = [order[batch] for batch in cut_batches(lengths[order], config.batch_tokens, config.batch_size)]
+        batch_size = self._chooser.batch_size(config)
+        batches = [order[batch] for batch in cut_batches(lengths[order], config.batch_tokens, batch_size)]
         limit = self.engine.max_length
         tasks = [[parts[i].task(limit, config) for i in batch] for batch in batches]
         for batch, results in zip(batches, self._workers.search(tasks, config), strict=True):
@@ -190,11 +225,12 @@ class _Part(NamedTuple):
     sentence: int  # place in the input
     number: int  # among the parts of the sentence
     tokens: list[int]  # with the final end token
+    text: str
 
     def task(self, limit: int, config: DecodingConfig) -> Task:
         """The part as an engine takes it; `limit` is the engine's greatest length."""
         seed = (config.seed % 2**64, self.sentence, self.number)
-        return Task(self.tokens, *_lengths(len(self.tokens), limit, config), seed)
+        return Task(self.tokens, *_lengths(len(self.tokens), limit, config), seed, self.text)
 
 
 def _lengths(source_length: int, limit: int, config: DecodingConfig) -> tuple[int, int]:
@@ -213,7 +249,13 @@ def _join(row: Sequence[Hypothesis], config: DecodingConfig) -> Hypothesis:
     log_prob = sum(part.log_prob for part in row)
     length = sum(len(part.tokens) + 1 for part in row)
     tokens = tuple(token for part in row for token in part.tokens)
-    return Hypothesis(tokens, log_prob, log_prob / length_penalty(length, config))
+    if config.mbr != "off":
+        return Hypothesis(tokens, log_prob, sum(part.score for part in row) / len(row))
+    score = log_prob / length_penalty(length, config)
+    if row[0].reverse_score is None:
+        return Hypothesis(tokens, log_prob, score)
+    reverse_score = sum(part.reverse_score or 0.0 for part in row) / len(row)
+    return Hypothesis(tokens, log_prob, score + config.reverse_weight * reverse_score, reverse_score)
 
 
 def _too_long(sentences: Sequence[tuple[int, int]], limit: int) -> str:

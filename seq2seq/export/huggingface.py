@@ -267,6 +267,8 @@ def _generation_settings(loaded: LoadedRun) -> dict[str, Any]:
     }
     if config.sample:
         drawn = {"do_sample": True, "temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+        if config.epsilon:
+            drawn["epsilon_cutoff"] = config.epsilon
         return {**settings, **drawn, **_no_repeat(config)}
     return {**settings, **_search_settings(config)}
 

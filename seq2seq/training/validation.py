@@ -35,7 +35,8 @@ def validate(
     model.eval()
     try:
         translated = pairs[: config.training.validation_sentences or None]
-        decoding = replace(config.decoding, beam_size=config.training.validation_beam_size, n_best=1, sample=False)
+        beam_size = config.training.validation_beam_size
+        decoding = replace(config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off")
         translator = Translator(model, tokenizer, decoding)
         hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
         references = [pair.target for pair in translated]

@@ -314,3 +314,77 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
     assert outcome.lines == [str(run / "checkpoints" / "average_last_2")]
     assert "BLEU" in outcome.stderr
     assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20
+
+
+# --- decoding for quality
+
+
+def test_an_ensemble_translates_and_is_evaluated(seq2seq, trained_run, corpus, sentences):
+    first, second = checkpoints(trained_run)
+    options = ("--ensemble", second, "--beam-size", 3)
+    lines = seq2seq("translate", first, *options, stdin=sentences + b"\n").lines
+    assert len(lines) == 21 and lines[-1] == ""
+    assert lines == seq2seq("translate", second, "--ensemble", first, "--beam-size", 3, stdin=sentences + b"\n").lines
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    (record,) = json.loads(seq2seq("evaluate", first, *options, *files, "--json").stdout)
+    assert record["checkpoint"] == f"{first} + {second}"
+    outcome = seq2seq("translate", first, "--ensemble", second, "--engine", "ctranslate2", stdin=sentences)
+    assert (outcome.status, outcome.stdout) == (1, b"")
+    assert "an ensemble of 2 runs: the ctranslate2 engine cannot; use --engine torch" in outcome.stderr
+
+
+@pytest.mark.parametrize("options", [("--mbr", "chrf", "--sample"), ("--mbr", "bleu")], ids=["sample", "beam"])
+def test_minimum_bayes_risk_gives_candidates_with_utilities(seq2seq, trained_run, options):
+    options = (*options, "--candidates", 6)
+    source = b"abc de\n\nfgh\n"
+    plain = seq2seq("translate", trained_run, *options, stdin=source).lines
+    outcome = seq2seq("translate", trained_run, *options, "--n-best", 6, "--format", "jsonl", stdin=source)
+    records = [json.loads(line) for line in outcome.lines]
+    assert [record["translation"] for record in records] == plain and len(plain) == 3
+    assert records[1]["n_best"] == [] and records[1]["translation"] == ""
+    for record in (records[0], records[2]):
+        scores = [each["score"] for each in record["n_best"]]
+        assert record["score"] == scores[0] and scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 100 for score in scores)
+        assert len({each["text"] for each in record["n_best"]}) == len(scores)
+
+
+@pytest.fixture(scope="module")
+def turned_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, which says of itself that it translates the other way."""
+    import shutil
+
+    run = tmp_path_factory.mktemp("turned") / "run"
+    shutil.copytree(trained_run, run)
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    text = text.replace('"de"', '"?"').replace('"en"', '"de"').replace('"?"', '"en"')
+    (run / "config.toml").write_text(text, encoding="utf-8")
+    return run
+
+
+def test_a_run_that_translates_back_chooses(seq2seq, trained_run, turned_run, corpus):
+    source = b"abc de\n\nfgh\n"
+    options = ("--rerank-by", turned_run, "--candidates", 4)
+    plain = seq2seq("translate", trained_run, *options, stdin=source).lines
+    outcome = seq2seq("translate", trained_run, *options, "--n-best", 4, "--format", "jsonl", stdin=source)
+    records = [json.loads(line) for line in outcome.lines]
+    assert [record["translation"] for record in records] == plain and plain[1] == ""
+    assert all(each.keys() == {"text", "score", "log_prob", "reverse_score"} for each in records[0]["n_best"])
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    rows = json.loads(seq2seq("evaluate", trained_run, *options, "--reverse-weights", "0,2", *files, "--json").stdout)
+    assert [row["checkpoint"].rpartition(", ")[2] for row in rows] == ["reverse weight 0", "reverse weight 2"]
+    (alone,) = json.loads(seq2seq("evaluate", trained_run, *options, "--reverse-weight", 2, *files, "--json").stdout)
+    assert alone["bleu"] == rows[1]["bleu"]
+    outcome = seq2seq("translate", trained_run, "--rerank-by", trained_run, stdin=source)
+    assert (outcome.status, outcome.stdout) == (1, b"") and "translates de to en" in outcome.stderr
+    for weights in ("a", "-1", "nan"):
+        assert seq2seq("evaluate", trained_run, *options, "--reverse-weights", weights, *files).status == 2
+    assert seq2seq("evaluate", trained_run, "--reverse-weights", "1", *files).status == 2
+
+
+def test_what_an_engine_cannot_is_refused_by_name(seq2seq, trained_run):
+    options = ("--engine", "ctranslate2", "--mbr", "chrf", "--sample", "--epsilon", 0.02)
+    outcome = seq2seq("translate", trained_run, *options, stdin=b"a\n")
+    assert outcome.status == 1 and "`decoding.epsilon` = 0.02: the ctranslate2 engine cannot" in outcome.stderr
+    outcome = seq2seq("translate", trained_run, *options[:5], "--candidates", 4, stdin=b"abc de\n\n")
+    assert outcome.status == 0 and len(outcome.lines) == 2

@@ -48,6 +48,10 @@ def test_temperature_divides_logits() -> None:
         ({"top_p": 0.81}, [0.15 / 0.95, 0.5 / 0.95, 0.3 / 0.95, 0]),
         ({"top_p": 1e-6}, [0, 1, 0, 0]),
         ({"top_k": 2, "top_p": 0.6}, [0, 1, 0, 0]),  # 5/8 of what top_k leaves is enough
+        ({"epsilon": 0.04}, [0.15, 0.5, 0.3, 0.05]),
+        ({"epsilon": 0.06}, [0.15 / 0.95, 0.5 / 0.95, 0.3 / 0.95, 0]),
+        ({"epsilon": 0.9}, [0, 1, 0, 0]),  # the likeliest stays
+        ({"top_k": 2, "epsilon": 0.37}, [0, 5 / 8, 3 / 8, 0]),  # of what top_k leaves, normalised anew
     ],
 )
 def test_top_k_and_top_p_keep_the_likeliest(settings_: dict[str, float], expected: list[float]) -> None:

@@ -1,0 +1,121 @@
+"""Many translations of each sentence, and the choice of the best: by minimum Bayes risk, or by a reverse model.
+
+Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020, arXiv 2005.10283) chooses the candidate with the highest
+expected utility: its mean chrF or BLEU with every candidate, itself included, as the reference. Candidates that were
+sampled count as often as they were drawn, so that the mean is an estimate of the expectation over what the model
+believes; those of a beam count by their probabilities, as shares of the list's. Which search finds them, the other
+settings say. The utilities of N candidates take time in O(N^2): see `seq2seq.decoding.utility`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from seq2seq.config import DecodingConfig
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.engine import Engine, Task
+from seq2seq.decoding.reranking import ReverseModel, rerank
+from seq2seq.decoding.search import Hypothesis
+from seq2seq.decoding.utility import bleu_utilities, chrf_utilities
+from seq2seq.errors import DecodingError
+
+
+class CandidateEngine:
+    """An engine with a choice among its translations, where the settings or a reverse model ask for one."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, reverse: ReverseModel | None = None) -> None:
+        """Choose among what an engine finds; `tokenizer` is its own."""
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._reverse = reverse
+
+    @property
+    def max_length(self) -> int:
+        """The engine's."""
+        return self._engine.max_length
+
+    @property
+    def workers(self) -> int:
+        """The engine's."""
+        return self._engine.workers
+
+    @property
+    def in_processes(self) -> bool:
+        """The engine's."""
+        return self._engine.in_processes
+
+    def check(self, config: DecodingConfig) -> None:
+        """Refuse settings that the engine does not know, and two choices at once.
+
+        Raises:
+            DecodingError: which names the setting.
+        """
+        if self._reverse is not None and config.mbr != "off":
+            raise DecodingError(f"`decoding.mbr` = {config.mbr}: a reverse model chooses already; leave one out")
+        self._engine.check(self._settings(config))
+
+    def batch_size(self, config: DecodingConfig) -> int:
+        """Sentences to search together, so that candidates are no more than the hypotheses of a plain beam search."""
+        if not self._chooses(config):
+            return config.batch_size
+        return max(config.batch_size * config.beam_size // self._settings(config).n_best, 1)
+
+    def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
+        """The hypotheses of each task, or its candidates, no two with the same text; best first."""
+        if not self._chooses(config):
+            return self._engine.search(tasks, config)
+        settings = self._settings(config)
+        found = [hypotheses[: settings.n_best] for hypotheses in self._engine.search(tasks, settings)]
+        texts = [[self._tokenizer.decode_target(each.tokens) for each in hypotheses] for hypotheses in found]
+        if self._reverse is None:
+            return [expected_best(*each, config) for each in zip(found, texts, strict=True)]
+        distinct = [_distinct(*each) for each in zip(found, texts, strict=True)]
+        pairs = [(task.text, text) for task, candidates in zip(tasks, distinct, strict=True) for text in candidates]
+        scores = iter(self._reverse.scores(pairs, config))
+        return [
+            rerank(list(candidates.values()), [next(scores) for _ in candidates], config.reverse_weight)
+            for candidates in distinct
+        ]
+
+    def _chooses(self, config: DecodingConfig) -> bool:
+        return self._reverse is not None or config.mbr != "off"
+
+    def _settings(self, config: DecodingConfig) -> DecodingConfig:
+        """What the engine is asked for."""
+        if not self._chooses(config):
+            return config
+        number = max(config.candidates, config.n_best)
+        return replace(config, mbr="off", n_best=number, beam_size=max(config.beam_size, number))
+
+
+def expected_best(
+    hypotheses: Sequence[Hypothesis], texts: Sequence[str], config: DecodingConfig
+) -> list[Hypothesis]:
+    """The distinct candidates, with their expected utilities as scores (0 to 100), best first; of equals, the earlier.
+
+    Args:
+        hypotheses: candidates, best first.
+        texts: of the candidates; equal ones are one candidate with the weight of all.
+        config: says how they were found, and which utility counts.
+    """
+    distinct = _distinct(hypotheses, texts)
+    numbers = {text: number for number, text in enumerate(distinct)}
+    logs = np.zeros(len(texts)) if config.sample else np.array([each.log_prob for each in hypotheses])
+    weights = np.zeros(len(distinct))
+    np.add.at(weights, [numbers[text] for text in texts], np.exp(logs - logs.max()))
+    utilities = (chrf_utilities if config.mbr == "chrf" else bleu_utilities)(list(distinct))
+    expected = utilities @ (weights / weights.sum())
+    order = np.argsort(-expected, kind="stable")
+    candidates = list(distinct.values())
+    return [candidates[i]._replace(score=float(expected[i])) for i in order]
+
+
+def _distinct(hypotheses: Sequence[Hypothesis], texts: Sequence[str]) -> dict[str, Hypothesis]:
+    """The first hypothesis of each text."""
+    found: dict[str, Hypothesis] = {}
+    for text, hypothesis in zip(texts, hypotheses, strict=True):
+        found.setdefault(text, hypothesis)
+    return found

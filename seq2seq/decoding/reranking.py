@@ -1,0 +1,66 @@
+"""Choosing among translations by how well the source can be had back from them, with a model of the other direction.
+
+A translation y of a source x scores
+
+    log p(y | x) / penalty(|y|) + weight * log p(x | y) / penalty(|x|)
+
+which with the default length penalty, the length itself, is the noisy-channel score of Yee et al. 2019 (arXiv
+1908.05731) without its language model, and without a length penalty the criterion of Li et al. 2016 (arXiv 1510.03055).
+It sets translations back that leave something out, since the source is unlikely given these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seq2seq.config import Config, DecodingConfig
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.scoring import score_tokens
+from seq2seq.decoding.search import Hypothesis, best_first, length_penalty
+from seq2seq.errors import DecodingError
+from seq2seq.model.transformer import Transformer
+
+
+class ReverseModel:
+    """A model that translates back; its tokenizer may be another one."""
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
+        """Put the model into evaluation mode (no dropout)."""
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+
+    def scores(self, pairs: Sequence[tuple[str, str]], config: DecodingConfig) -> list[float]:
+        """`log p(x | y) / penalty(|x|)` of pairs of x and y; of what is too long it sees the start."""
+        sources = self._cut(self._tokenizer.encode_target([source for source, _ in pairs]))
+        translations = self._cut(self._tokenizer.encode_source([translation for _, translation in pairs]))
+        log_probs = score_tokens(self._model, self._tokenizer, translations, sources, config.batch_tokens)
+        return [value / length_penalty(len(x), config) for value, x in zip(log_probs, sources, strict=True)]
+
+    def _cut(self, texts: Sequence[list[int]]) -> list[list[int]]:
+        limit = self._model.config.max_length
+        return [text if len(text) <= limit else [*text[: limit - 1], text[-1]] for text in texts]
+
+
+def check_directions(forward: Config, reverse: Config, name: str) -> None:
+    """Refuse a run that does not translate back what another one translates; where a language is not known, pass.
+
+    Raises:
+        DecodingError: which names the run and the languages.
+    """
+    there = (forward.data.source_language, forward.data.target_language)
+    back = (reverse.data.source_language, reverse.data.target_language)
+    if any(one and other and one != other for one, other in zip(there, back[::-1], strict=True)):
+        raise DecodingError(
+            f"{name}: translates {back[0]} to {back[1]}; a run that chooses among translations of {there[0]} to "
+            f"{there[1]} must translate {there[1]} to {there[0]}"
+        )
+
+
+def rerank(hypotheses: Sequence[Hypothesis], reverse_scores: Sequence[float], weight: float) -> list[Hypothesis]:
+    """Hypotheses whose scores are the model's own, with those of a reverse model added to them; the best first."""
+    return best_first(
+        [
+            each._replace(score=each.score + weight * reverse, reverse_score=reverse)
+            for each, reverse in zip(hypotheses, reverse_scores, strict=True)
+        ]
+    )

@@ -1,0 +1,104 @@
+"""Reranking by a reverse model: the formula by hand, one pair at a time, and what becomes of weights and lengths."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seq2seq.config import Config, DataConfig, DecodingConfig
+from seq2seq.decoding.reranking import ReverseModel, check_directions
+from seq2seq.decoding.translator import Translation, Translator
+from seq2seq.errors import DecodingError
+from seq2seq.model.transformer import Transformer
+
+CONFIG = DecodingConfig(beam_size=6, candidates=6, n_best=6, reverse_weight=0.7)
+
+
+@pytest.fixture
+def back(model) -> Transformer:
+    """A model of the other direction: another random one."""
+    made = copy.deepcopy(model)
+    torch.manual_seed(9)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made
+
+
+def by_hand(model, tokenizer, source: str, target: str) -> tuple[float, int]:
+    """The log-probability of a target, and its length, end included."""
+    source_ids = torch.tensor(tokenizer.encode_source([source]))
+    target_ids = torch.tensor([[tokenizer.start_id, *tokenizer.encode_target([target])[0]]])
+    with torch.no_grad():
+        logits = model(source_ids, torch.ones_like(source_ids, dtype=torch.bool), target_ids[:, :-1])
+    return -F.cross_entropy(logits[0], target_ids[0, 1:], reduction="sum").item(), target_ids.size(1) - 1
+
+
+@pytest.mark.parametrize("change", [{}, {"length_penalty": 0.0}, {"sample": True, "epsilon": 0.02}], ids=str)
+def test_scores_are_those_by_hand(model, back, tokenizer, sentences, change) -> None:
+    config = replace(CONFIG, **change)
+    # Short, so that most candidates are not too long for the reverse model.
+    texts = [text for text in sentences[:40] if len(text.split()) < 6][:12]
+    plain = Translator(model, tokenizer).translate(texts, config)
+    found = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer)).translate(texts, config)
+    moved = 0
+    for source, before, after in zip(texts, plain, found, strict=True):
+        expected = {}
+        for text, each in zip(before.n_best, before.hypotheses, strict=True):
+            if len(tokenizer.encode_source([text])[0]) <= 64:
+                log_prob, length = by_hand(back, tokenizer, text, source)
+                reverse = log_prob / length**config.length_penalty
+                expected.setdefault(text, (each.score + 0.7 * reverse, reverse))
+        scores = dict(zip(after.n_best, after.hypotheses, strict=True))
+        for text, (score, reverse) in expected.items():
+            assert (scores[text].score, scores[text].reverse_score) == pytest.approx((score, reverse), abs=1e-3)
+        assert scores.keys() == set(before.n_best)
+        assert [each.score for each in after.hypotheses] == sorted((s.score for s in scores.values()), reverse=True)
+        moved += after.text != before.text
+    assert moved, "the reverse model has a say"
+
+
+def test_weight_none_is_the_plain_order(model, back, tokenizer, sentences) -> None:
+    plain = Translator(model, tokenizer).translate(sentences[:20], CONFIG)
+    config = replace(CONFIG, reverse_weight=0.0)
+    found = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer)).translate(sentences[:20], config)
+    assert [each.text for each in found] == [each.text for each in plain]
+
+
+def test_reweighted_lists_are_those_of_another_weight(model, back, tokenizer, sentences) -> None:
+    texts = [*sentences[:20], ""]
+    translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))
+    low, high = (translator.translate(texts, replace(CONFIG, reverse_weight=weight)) for weight in (0.1, 3.0))
+    changed = [each.reweighted(3.0 - 0.1) for each in low]
+    assert [each.n_best for each in changed] == [each.n_best for each in high]
+    assert [each.text for each in low] != [each.text for each in high]
+    assert changed[-1] == Translation("", "")
+
+
+def test_what_is_too_long_for_the_reverse_model_is_cut(back, tokenizer, sentences) -> None:
+    long = " ".join(sentences[:20])
+    reverse = ReverseModel(back, tokenizer)
+    found = reverse.scores([(long, sentences[0]), (sentences[0], long), (long, long)], CONFIG)
+    assert len(found) == 3 and all(score < 0 for score in found)
+
+
+def test_parts_of_a_long_sentence_are_chosen_one_by_one(model, back, tokenizer, sentences) -> None:
+    long = ". ".join(sentences[:12])
+    translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))
+    (found,) = translator.translate([long], replace(CONFIG, max_length_ratio=1.0))
+    assert len(found.n_best) > 1 and all(each.reverse_score is not None for each in found.hypotheses)
+    scores = [each.score for each in found.hypotheses]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_run_of_the_same_direction_is_refused() -> None:
+    there = Config(data=DataConfig(source_language="de", target_language="en"))
+    back = Config(data=DataConfig(source_language="en", target_language="de"))
+    check_directions(there, back, "RUN")
+    check_directions(there, Config(), "RUN")
+    with pytest.raises(DecodingError, match=r"RUN: translates de to en; .* must translate en to de"):
+        check_directions(there, there, "RUN")
