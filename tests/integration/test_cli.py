@@ -18,8 +18,8 @@ from seq2seq.config import Config, DecodingConfig
 from seq2seq.settings import reference
 
 COMMANDS = (
-    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "average", "export",
-    "import", "package", "settings",
+    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "report", "average",
+    "export", "import", "package", "settings",
 )  # fmt: skip
 SUBCOMMANDS = {"recipe": ("list", "show", "copy", "run"), "tokenizer": ("train", "encode", "decode")}
 
