@@ -51,20 +51,21 @@ def line_chart(title: str, x_label: str, series: Sequence[Series]) -> str:
     keys = "".join(f'<span class="key">{key(each.slot)} {escape(each.name)}</span>' for each in shown)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption><p class="keys">{keys}</p>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)} against {escape(x_label)}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" data-box="{_LEFT} {_TOP} {_WIDTH - _RIGHT} {_HEIGHT - _BOTTOM}" '
+        f'data-unit="{escape(x_label)}" role="img" aria-label="{escape(title)}, by {escape(x_label)}">'
         f'{"".join(drawn)}</svg></figure>'
     )
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most + 2` round numbers at equal distances, the first not above `low` and the last not below `high`."""
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - (abs(low) or 1) / 2, low + (abs(low) or 1) / 2
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:

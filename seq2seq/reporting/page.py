@@ -70,8 +70,9 @@ input[type=search] { font: inherit; width: min(100%, 24rem); padding: .4rem .6re
 # Values under the pointer, and the search box. Text is only ever set as text.
 _SCRIPT = """
 for (const figure of document.querySelectorAll("figure.chart")) {
-  const svg = figure.querySelector("svg[viewBox='0 0 460 270']"), tip = document.createElement("div")
+  const svg = figure.querySelector("svg[data-box]"), tip = document.createElement("div")
   if (!svg) continue
+  const [left, top, right, bottom] = svg.dataset.box.split(" ").map(Number)
   tip.className = "tip"; tip.hidden = true; figure.append(tip)
   const lines = [...svg.querySelectorAll(".line")].map(line => ({
     name: line.dataset.name, look: line.getAttribute("class"), values: JSON.parse(line.dataset.values),
@@ -80,7 +81,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
   const rule = svg.appendChild(document.createElementNS(svg.namespaceURI, "path"))
   rule.setAttribute("class", "axis"); rule.setAttribute("stroke-dasharray", "2 3")
   const show = event => {
-    const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) / box.width * 460
+    const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width
     const near = line => line.places.reduce((best, place, i) =>
       Math.abs(place[0] - x) < Math.abs(line.places[best][0] - x) ? i : best, 0)
     const shown = lines.map(line => ({ line, at: near(line) }))
@@ -88,15 +89,17 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     tip.replaceChildren(...shown.map(({ line, at }) => {
       const [row, name, text] = ["div", "b", "span"].map(tag => document.createElement(tag))
       row.className = line.look; name.textContent = line.name
-      text.textContent = line.values[at][1].toLocaleString("en") + " at " + line.values[at][0].toLocaleString("en")
+      const [across, up] = line.values[at]
+      text.textContent = up.toLocaleString("en", { maximumSignificantDigits: 4 }) + " at "
+        + across.toLocaleString("en", { maximumFractionDigits: 1 }) + " " + svg.dataset.unit
       row.append(name, text); return row
     }))
     tip.hidden = !shown.length
     if (!shown.length) { rule.removeAttribute("d"); return }
-    rule.setAttribute("d", "M" + Math.min(446, Math.max(44, x)) + " 10V230")
-    const left = event.clientX - figure.getBoundingClientRect().left
-    tip.style.left = Math.max(0, Math.min(left + 12, figure.clientWidth - tip.offsetWidth)) + "px"
-    tip.style.top = svg.offsetTop + svg.clientHeight * .04 + "px"
+    rule.setAttribute("d", `M${Math.min(right, Math.max(left, x))} ${top}V${bottom}`)
+    const outer = figure.getBoundingClientRect(), place = event.clientX - outer.left + 12
+    tip.style.left = Math.max(0, Math.min(place, figure.clientWidth - tip.offsetWidth)) + "px"
+    tip.style.top = box.top - outer.top + 8 + "px"
   }
   svg.addEventListener("pointermove", show); svg.addEventListener("pointerdown", show)
   svg.addEventListener("pointerleave", () => { tip.hidden = true; rule.removeAttribute("d") })

@@ -21,7 +21,7 @@ from seq2seq.reporting.curves import best_validation, curves, facts
 from seq2seq.reporting.page import Section, note, page
 from seq2seq.reporting.runs import Run, read_runs, training_sources
 from seq2seq.reporting.scores import compare_with_first, score_all, score_tables
-from seq2seq.reporting.sentences import TestSet, examples
+from seq2seq.reporting.sentences import Translated, examples
 from seq2seq.reporting.settings_tables import settings_tables
 from seq2seq.reporting.slices import Frequencies, count_words, slices, slices_table, words_in
 from seq2seq.reporting.systems import MOST_SYSTEMS, System
@@ -72,6 +72,8 @@ def write_report(
     found = read_runs(runs, need_metrics=texts.source is None)
     source, reference, given = _read(texts)
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
+    if reference is not None and source is None and not given:
+        raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
     systems: list[System] = []
     drawn: list[Picture] = []
     for run in found if source is not None else []:
@@ -80,13 +82,13 @@ def write_report(
         drawn += new
     for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
         systems.append(System(name, lines, slot, path.name))
-    test = TestSet(source, reference, systems) if systems else None
+    test = Translated(source, reference, systems) if systems else None
     language = texts.target_language or (found[0].config.data.target_language if found else "")
     with atomic_write(output) as file:
         file.write(report(found, test, drawn, language))
 
 
-def report(runs: Sequence[Run], test: TestSet | None, drawn: Sequence[Picture], language: str) -> str:
+def report(runs: Sequence[Run], test: Translated | None, drawn: Sequence[Picture], language: str) -> str:
     """The page.
 
     Args:
@@ -125,8 +127,8 @@ def _read(texts: Texts) -> tuple[list[str] | None, list[str] | None, list[list[s
 def _check_systems(names: Sequence[str]) -> None:
     if len(names) > MOST_SYSTEMS:
         raise DataError(
-            f"{len(names)} systems ({', '.join(names)}): a report compares up to {MOST_SYSTEMS}; leave some out, or "
-            "give no --source, and runs are not translated with"
+            f"{len(names)} systems ({', '.join(names)}): a report compares up to {MOST_SYSTEMS}; leave some out (with "
+            "--source, each run is one)"
         )
     for name, count in Counter(names).items():
         if count > 1:
@@ -154,7 +156,7 @@ def _translate(
     return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn
 
 
-def _of_test(runs: Sequence[Run], test: TestSet, scores: Sequence[Scores], language: str) -> list[Section]:
+def _of_test(runs: Sequence[Run], test: Translated, scores: Sequence[Scores], language: str) -> list[Section]:
     """What there is to say of translations; without a reference, they are only shown."""
     found = []
     if test.reference is not None:
@@ -168,7 +170,7 @@ def _of_test(runs: Sequence[Run], test: TestSet, scores: Sequence[Scores], langu
     return [*found, Section("sentences", "Sentences", examples(test))]
 
 
-def _slices(runs: Sequence[Run], test: TestSet, language: str) -> str:
+def _slices(runs: Sequence[Run], test: Translated, language: str) -> str:
     assert test.reference is not None
     texts, side = (test.source, "source") if test.source is not None else (test.reference, "reference")
     frequencies = _frequencies(runs, texts, is_source=test.source is not None)
@@ -191,7 +193,7 @@ def _frequencies(runs: Sequence[Run], texts: Sequence[str], is_source: bool) -> 
     return Frequencies(count_words(wanted, texts), "this test set, for want of the training text", False)
 
 
-def _tiles(runs: Sequence[Run], test: TestSet | None, scores: Sequence[Scores]) -> str:
+def _tiles(runs: Sequence[Run], test: Translated | None, scores: Sequence[Scores]) -> str:
     """The one figure of each run or system: BLEU on the test set, else on validation text."""
     tiles = []
     if test and scores:
@@ -216,7 +218,7 @@ def _tile(name: str, slot: int, figure: str, about: str) -> str:
     )
 
 
-def _about(runs: Sequence[Run], test: TestSet | None) -> str:
+def _about(runs: Sequence[Run], test: Translated | None) -> str:
     """What is compared, in a line."""
     languages = {(run.config.data.source_language or "?", run.config.data.target_language or "?") for run in runs}
     told = [_count(len(runs), "run")] if runs else []

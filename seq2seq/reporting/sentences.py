@@ -15,7 +15,7 @@ MOST_SHOWN = 300  # in the list of all
 _EXAMPLES = 8  # of the best, the worst and the most different ones
 
 
-class TestSet(NamedTuple):
+class Translated(NamedTuple):
     """What was translated, as far as it is known, and the translations of it."""
 
     source: Sequence[str] | None
@@ -26,7 +26,7 @@ class TestSet(NamedTuple):
         return len(self.systems[0].lines)
 
 
-def examples(test: TestSet) -> str:
+def examples(test: Translated) -> str:
     """The worst and the best sentences, those on which systems differ most, and a list to look through."""
     scores = [sentence_chrf(system.lines, test.reference) for system in test.systems] if test.reference else None
     parts = [_legend(test)]
@@ -48,7 +48,7 @@ def spread(length: int, most: int) -> list[int]:
     return [i * length // size for i in range(size)]
 
 
-def _extremes(test: TestSet, scores: Sequence[Sequence[float]]) -> list[str]:
+def _extremes(test: Translated, scores: Sequence[Sequence[float]]) -> list[str]:
     """Headed lists of sentences, ordered by scores and then by place."""
     means = [sum(column) / len(column) for column in zip(*scores, strict=True)]
     ranges = [max(column) - min(column) for column in zip(*scores, strict=True)]
@@ -69,7 +69,7 @@ def _extremes(test: TestSet, scores: Sequence[Sequence[float]]) -> list[str]:
     return parts
 
 
-def _legend(test: TestSet) -> str:
+def _legend(test: Translated) -> str:
     several = len(test.systems) > 1
     told = []
     if test.reference is not None:
@@ -81,7 +81,7 @@ def _legend(test: TestSet) -> str:
     return f'<p class="note">{"; ".join(told)}.</p>' if told else ""
 
 
-def _card(test: TestSet, scores: Sequence[Sequence[float]] | None, i: int) -> str:
+def _card(test: Translated, scores: Sequence[Sequence[float]] | None, i: int) -> str:
     """One sentence: source, reference and each translation."""
     lines = [system.lines[i] for system in test.systems]
     cut = [words(line) for line in lines]

@@ -279,6 +279,7 @@ KINDS = [
         "report --system a=test.en --system b=test.en --system c=test.en --system d=test.en --output out.html",
         ("4 systems (a, b, c, d)", "up to 3", "leave some out"),
     ),
+    Bad("reference alone", "report run --reference test.en --output out.html", ("test.en", "--source", "--system")),
     Bad("run named twice", "report run run --output out.html", ("run: is named 2 times", "once")),
     # Recipes, tokenizers, settings
     Bad("unknown recipe", "recipe run multi30k --output out", ("'multi30k'", "did you mean 'multi30k_")),

@@ -314,3 +314,16 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
     assert outcome.lines == [str(run / "checkpoints" / "average_last_2")]
     assert "BLEU" in outcome.stderr
     assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20
+
+
+# --- report
+
+
+def test_report_is_one_page_and_stdout_names_it(seq2seq, corpus, trained_run, tmp_path):
+    page = tmp_path / "report.html"
+    test = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    outcome = seq2seq("report", trained_run, "--output", page, *test, "--system", f"old={corpus / 'test.en'}")
+    assert (outcome.status, outcome.lines, outcome.stderr) == (0, [str(page)], "")
+    html = page.read_text(encoding="utf-8")
+    assert "100.0" in html and "old" in html and "Attention" in html
+    assert "http" not in html

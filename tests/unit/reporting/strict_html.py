@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
     def count(self, tag: str, kind: str = "") -> int:
         """How many tags there are, of a class if one is given."""
-        return sum(name == tag and kind in values.get("class", "").split() + [""] for name, values in self.tags)
+        return sum(name == tag and kind in [*values.get("class", "").split(), ""] for name, values in self.tags)
 
 
 def text_of(html: str) -> str:

@@ -1,13 +1,14 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strict_html import Page, text_of
 
 from seq2seq.reporting.charts import Series, interval, key, line_chart, number, thinned, ticks
-from strict_html import Page, text_of
 
 values = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: float(f"{value:.6g}"))
 
@@ -19,7 +20,7 @@ def test_ticks_enclose_the_values_at_equal_distances(one: float, other: float) -
     slack = 1e-6 * max(abs(low), abs(high), 1e-300)
     assert found[0] <= low + slack and found[-1] >= high - slack
     assert 2 <= len(found) <= 9
-    steps = {round((b - a) / (found[1] - found[0]), 3) for a, b in zip(found, found[1:], strict=False)}
+    steps = {round((b - a) / (found[1] - found[0]), 3) for a, b in pairwise(found)}
     assert steps == {1.0}
 
 
@@ -43,7 +44,7 @@ def test_thinning_keeps_the_last_point_and_few(size: int) -> None:
     assert len(kept) <= 400
     assert list(kept[-1:]) == points[-1:]
     assert len(kept) >= min(size, 200)
-    assert len({b[0] - a[0] for a, b in zip(kept, kept[1:], strict=False)}) <= 1
+    assert len({b[0] - a[0] for a, b in pairwise(kept)}) <= 1
 
 
 def test_a_chart_is_well_formed_and_has_a_line_and_a_key_for_each_series() -> None:
@@ -58,7 +59,8 @@ def test_a_chart_is_well_formed_and_has_a_line_and_a_key_for_each_series() -> No
 
 
 def test_points_lie_where_their_values_are() -> None:
-    (path,) = re.findall(r'<polyline points="([^"]+)"', line_chart("", "", [Series("a", [(0, 0), (5, 5), (10, 10)], 0)]))
+    chart = line_chart("", "", [Series("a", [(0, 0), (5, 5), (10, 10)], 0)])
+    (path,) = re.findall(r'<polyline points="([^"]+)"', chart)
     (x0, y0), (x1, y1), (x2, y2) = (map(float, place.split(",")) for place in path.split())
     assert x1 - x0 == pytest.approx(x2 - x1) and x1 > x0
     assert y0 - y1 == pytest.approx(y1 - y2) and y1 < y0

@@ -1,7 +1,7 @@
 import pytest
+from strict_html import Page, loads, text_of
 
 from seq2seq.reporting.page import Section, note, page, table, who
-from strict_html import Page, loads, text_of
 
 EVIL = "</title><script>alert(1)</script>"
 

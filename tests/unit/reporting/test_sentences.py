@@ -4,18 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strict_html import Page, text_of
 
-from seq2seq.reporting.sentences import MOST_SHOWN, TestSet, examples, spread
+from seq2seq.reporting.sentences import MOST_SHOWN, Translated, examples, spread
 from seq2seq.reporting.systems import System
 
 EVIL = "<script>alert('x')</script> & more"
 
 
-def a_test(size: int, systems: int = 2, reference: bool = True, source: bool = True) -> TestSet:
+def a_test(size: int, systems: int = 2, reference: bool = True, source: bool = True) -> Translated:
     lines = [f"line {i} of the test" for i in range(size)]
-    return TestSet(
+    found = [[f"{line} {'x' * (k * i)}" for i, line in enumerate(lines)] for k in range(systems)]
+    return Translated(
         [f"Zeile {i}" for i in range(size)] if source else None,
         lines if reference else None,
-        [System(f"system {k}", [f"{line} {'x' * (k * i)}" for i, line in enumerate(lines)], k, "") for k in range(systems)],
+        [System(f"system {k}", each, k, "") for k, each in enumerate(found)],
     )
 
 
@@ -37,7 +38,7 @@ def test_spreading_is_even_and_complete_for_short_lists(length: int, most: int) 
 def test_all_of_a_small_test_set_are_shown_with_all_their_texts() -> None:
     html = examples(a_test(5))
     assert shown(html, "All sentences") == [1, 2, 3, 4, 5]
-    text = text_of(html.partition("All sentences")[2])
+    text = text_of(html[html.index("<h3>All sentences") :])
     for expected in ("Zeile 3", "line 3 of the test xxx", "reference", "source", "system 1"):
         assert expected in text
 
@@ -73,7 +74,7 @@ def test_a_source_is_shown_only_if_it_is_there() -> None:
 
 
 def test_text_is_escaped_and_can_be_searched() -> None:
-    evil = TestSet([EVIL, "a"], [EVIL, "b"], [System(EVIL, [EVIL, "c"], 0, ""), System("two", ["d", EVIL], 1, "")])
+    evil = Translated([EVIL, "a"], [EVIL, "b"], [System(EVIL, [EVIL, "c"], 0, ""), System("two", ["d", EVIL], 1, "")])
     html = examples(evil)
     page = Page(html)
     assert page.count("script") == 0
@@ -82,5 +83,5 @@ def test_text_is_escaped_and_can_be_searched() -> None:
 
 
 def test_empty_lines_are_no_trouble() -> None:
-    html = examples(TestSet(["", "a"], ["", "b"], [System("one", ["", ""], 0, ""), System("two", ["", "x"], 1, "")]))
+    html = examples(Translated(["", "a"], ["", "b"], [System("one", ["", ""], 0, ""), System("two", ["", "x"], 1, "")]))
     assert shown(html, "All sentences") == [1, 2]

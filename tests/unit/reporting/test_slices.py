@@ -2,11 +2,11 @@ from collections import Counter, defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
+from strict_html import Page, text_of
 
 from seq2seq.evaluation import validation_score
 from seq2seq.reporting.slices import Frequencies, Slice, count_words, slices, slices_table, words_in
 from seq2seq.reporting.systems import System
-from strict_html import Page, text_of
 
 TRAINING = ["the dog sleeps", "The dog, the dog!", "a cat"] * 4
 
@@ -28,7 +28,8 @@ def test_each_kind_takes_in_every_sentence_once(texts: list[str], is_training: b
 
 
 def labels(texts: list[str], kind: str, is_training: bool = True) -> dict[str, list[int]]:
-    return {part.label: list(part.places) for part in slices(texts, frequencies(texts, is_training)) if kind in part.kind}
+    found = slices(texts, frequencies(texts, is_training))
+    return {part.label: list(part.places) for part in found if kind in part.kind}
 
 
 def test_words_are_counted_in_lower_case_without_punctuation() -> None:
