@@ -21,8 +21,8 @@ from .streams import complain, drop_stdout
 
 # Each is a click command of the same name in the module of that name, but for a name that is a word of Python's.
 _COMMANDS = (
-    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "average", "export",
-    "import", "package", "settings",
+    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "report", "average",
+    "export", "import", "package", "settings",
 )  # fmt: skip
 _MODULES = {"import": "import_run"}
 

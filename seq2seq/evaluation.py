@@ -165,6 +165,18 @@ def validation_score(
     return float(measure.corpus_score(hypotheses, [references]).score)
 
 
+def sentence_chrf(hypotheses: Sequence[str], reference: Sequence[str]) -> list[float]:
+    """The chrF of each translation by itself (Popović 2015), from 0 to 100: single sentences give no useful BLEU.
+
+    Raises:
+        DataError: if there is nothing to score, or the numbers of sentences differ.
+    """
+    _check_lengths(hypotheses, [reference])
+    measure = _metrics("")["chrf"]
+    pairs = zip(hypotheses, reference, strict=True)
+    return [float(measure.sentence_score(hypothesis, [expected]).score) for hypothesis, expected in pairs]
+
+
 def read_parallel(*paths: Path) -> list[list[str]]:
     """The lines of files that belong together line by line.
 

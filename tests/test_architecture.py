@@ -31,6 +31,7 @@ LAYERS = (
     "training",
     "export",
     "doctor",
+    "reporting",
     "serving",
     "fetch",
     "stages",

@@ -23,19 +23,22 @@ _MEANINGS = {
     "duplicate": "was there before",
 }
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 60rem; margin: 2rem auto;
-  padding: 0 1rem }
+# Of all pages that are made here.
+STYLE = """
+:root { --ink: #1c2330; --paper: #fff; --line: #e3e7ee; --well: #e8edf5; color-scheme: light dark }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #dde3ec; --paper: #161a21; --line: #2c333f; --well: #2a313d }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.5rem }
 table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid #e3e7ee; vertical-align: top }
+td, th { padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.bar { background: #e8edf5; height: .8rem; border-radius: .2rem; min-width: 8rem }
+.bar { background: var(--well); height: .8rem; border-radius: .2rem; min-width: 8rem }
 .bar i { display: block; height: 100%; border-radius: .2rem; background: #2f6f9f } .bar i.b { background: #c9782f }
 summary { cursor: pointer; margin: .4rem 0 } .big { font-size: 2rem; font-weight: 600 }
 td.text { width: 50%; overflow-wrap: anywhere; font-size: .9rem }
-@media (prefers-color-scheme: dark) { body { color: #dde3ec; background: #161a21 } td, th { border-color: #2c333f }
-  .bar { background: #2a313d } }
 """
 
 
@@ -50,7 +53,7 @@ def page(report: Mapping[str, Any], languages: Sequence[str]) -> str:
     title = f"Prepared corpus: {' and '.join(filter(None, languages)) or 'source and target'}"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+<title>{escape(title)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 <p><span class="big">{report["kept"]:,}</span> of {report["read"]:,} pairs kept ({share:.1%})</p>
 <h2>What was dropped, and by which filter</h2>

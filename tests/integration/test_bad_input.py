@@ -243,6 +243,44 @@ KINDS = [
     Bad("reference missing", "score test.de --reference none.en", ("none.en",)),
     Bad("nothing to score", "score empty.txt --reference empty.txt", ("empty.txt", "empty"), _files(empty__txt="")),
     Bad("source and references differ in number", "evaluate run --source test.de --reference train.en", ("20", "300")),
+    # Reports
+    Bad("report on nothing", "report --output out.html", ("RUN", "--system NAME=FILE"), status=2),
+    Bad("report on no run", "report none --output out.html", ("none: no such run", "seq2seq train")),
+    Bad(
+        "report on a folder",
+        "report empty --output out.html",
+        ("empty: not a run", "seq2seq train"),
+        lambda folder: (folder / "empty").mkdir(),
+    ),
+    Bad(
+        "report on a run without metrics",
+        "report run --output out.html",
+        ("metrics.jsonl: no records", "--source"),
+        lambda folder: (folder / "run" / "metrics.jsonl").unlink(),
+    ),
+    Bad(
+        "report on files that differ in number",
+        "report run --source test.de --reference train.en --output out.html",
+        ("test.de has 20 lines", "train.en has 300"),
+    ),
+    Bad(
+        "report on translations that differ in number",
+        "report --reference test.en --system old=train.en --output out.html",
+        ("test.en has 20 lines", "train.en has 300"),
+    ),
+    Bad("system without name", "report run --system test.en --output out.html", ("'test.en'", "NAME=FILE"), status=2),
+    Bad(
+        "system named twice",
+        "report run --source test.de --system run=test.en --output out.html",
+        ("system 'run'", "2 times", "name of its own"),
+    ),
+    Bad(
+        "more systems than a page holds",
+        "report --system a=test.en --system b=test.en --system c=test.en --system d=test.en --output out.html",
+        ("4 systems (a, b, c, d)", "up to 3", "leave some out"),
+    ),
+    Bad("reference alone", "report run --reference test.en --output out.html", ("test.en", "--source", "--system")),
+    Bad("run named twice", "report run run --output out.html", ("run: is named 2 times", "once")),
     # Recipes, tokenizers, settings
     Bad("unknown recipe", "recipe run multi30k --output out", ("'multi30k'", "did you mean 'multi30k_")),
     Bad("recipe without script", "recipe run ./config.toml --output out", ("config.py", "fetch")),

@@ -18,8 +18,8 @@ from seq2seq.config import Config, DecodingConfig
 from seq2seq.settings import reference
 
 COMMANDS = (
-    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "average", "export",
-    "import", "package", "settings",
+    "recipe", "prepare", "doctor", "tokenizer", "train", "translate", "score", "evaluate", "report", "average",
+    "export", "import", "package", "settings",
 )  # fmt: skip
 SUBCOMMANDS = {"recipe": ("list", "show", "copy", "run"), "tokenizer": ("train", "encode", "decode")}
 
@@ -388,3 +388,16 @@ def test_what_an_engine_cannot_is_refused_by_name(seq2seq, trained_run):
     assert outcome.status == 1 and "`decoding.epsilon` = 0.02: the ctranslate2 engine cannot" in outcome.stderr
     outcome = seq2seq("translate", trained_run, *options[:5], "--candidates", 4, stdin=b"abc de\n\n")
     assert outcome.status == 0 and len(outcome.lines) == 2
+
+
+# --- report
+
+
+def test_report_is_one_page_and_stdout_names_it(seq2seq, corpus, trained_run, tmp_path):
+    page = tmp_path / "report.html"
+    test = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    outcome = seq2seq("report", trained_run, "--output", page, *test, "--system", f"old={corpus / 'test.en'}")
+    assert (outcome.status, outcome.lines, outcome.stderr) == (0, [str(page)], "")
+    html = page.read_text(encoding="utf-8")
+    assert "100.0" in html and "old" in html and "Attention" in html
+    assert "http" not in html

@@ -18,6 +18,7 @@ from seq2seq.evaluation import (
     looks_tokenised,
     read_parallel,
     score,
+    sentence_chrf,
     validation_score,
 )
 
@@ -271,3 +272,11 @@ def test_command_warns_of_tokenised_text(folder: Path) -> None:
     assert "warning: tokenised: looks tokenised" in result.stderr
     assert "warning: ref:" not in result.stderr
     assert json.loads(result.stdout)
+
+
+def test_chrf_of_single_sentences_is_that_of_sacrebleu() -> None:
+    expected = [CHRF().sentence_score(text, [reference]).score for text, reference in zip(BAD, REFERENCES, strict=True)]
+    assert sentence_chrf(BAD, REFERENCES) == pytest.approx(expected)
+    assert sentence_chrf(["", "gleich"], ["etwas", "gleich"]) == [0.0, 100.0]
+    with pytest.raises(DataError, match="1 hypotheses and 2 sentences"):
+        sentence_chrf(["a"], ["a", "b"])

@@ -1,0 +1,232 @@
+"""A report on runs, from run directories and files of text to one page of HTML."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+
+from seq2seq.checkpoint import resolve
+from seq2seq.decoding.engine import TorchEngine
+from seq2seq.decoding.loading import load_engine
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import DataError
+from seq2seq.evaluation import Scores, looks_tokenised, read_parallel
+from seq2seq.files import atomic_write
+from seq2seq.reporting.attention_pictures import Picture, attention_figures, pictures
+from seq2seq.reporting.curves import best_validation, curves, facts
+from seq2seq.reporting.page import Section, note, page
+from seq2seq.reporting.runs import Run, read_runs, training_sources
+from seq2seq.reporting.scores import compare_with_first, score_all, score_tables
+from seq2seq.reporting.sentences import Translated, examples
+from seq2seq.reporting.settings_tables import settings_tables
+from seq2seq.reporting.slices import Frequencies, count_words, slices, slices_table, words_in
+from seq2seq.reporting.systems import MOST_SYSTEMS, System
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The files of a test set, each of them optional.
+
+    Attributes:
+        source: what runs translate.
+        reference: what translations are scored against.
+        systems: names and files of ready-made translations.
+        target_language: chooses sacreBLEU's tokenizer; by default, that of the first run.
+    """
+
+    source: Path | None = None
+    reference: Path | None = None
+    systems: Sequence[tuple[str, Path]] = ()
+    target_language: str = ""
+
+
+def write_report(
+    runs: Sequence[Path],
+    output: Path,
+    texts: Texts | None = None,
+    *,
+    beam_size: int | None = None,
+    device: str = "auto",
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Write a report on runs, and on translations of a test set, as one HTML file that needs no other.
+
+    Args:
+        runs: run directories, or checkpoints in them; with a source, each translates it.
+        output: the file.
+        texts: the test set.
+        beam_size: of the runs' translations; by default, as each run's settings say.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        progress: is called with the number of sentences translated since the last call.
+
+    Raises:
+        CheckpointError, DataError: if a run or a file is missing or damaged, or files do not belong together.
+    """
+    texts = texts or Texts()
+    found = read_runs(runs, need_metrics=texts.source is None)
+    source, reference, given = _read(texts)
+    _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
+    if reference is not None and source is None and not given:
+        raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
+    systems: list[System] = []
+    drawn: list[Picture] = []
+    for run in found if source is not None else []:
+        system, new = _translate(run, source or [], beam_size, device, progress, draw=not systems)
+        systems.append(system)
+        drawn += new
+    for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
+        systems.append(System(name, lines, slot, path.name))
+    test = Translated(source, reference, systems) if systems else None
+    language = texts.target_language or (found[0].config.data.target_language if found else "")
+    with atomic_write(output) as file:
+        file.write(report(found, test, drawn, language))
+
+
+def report(runs: Sequence[Run], test: Translated | None, drawn: Sequence[Picture], language: str) -> str:
+    """The page.
+
+    Args:
+        runs: any number of them.
+        test: translations, with or without source and reference.
+        drawn: attention of the first run.
+        language: code of the target language.
+    """
+    scores = score_all(test.systems, test.reference, language) if test and test.reference else []
+    sections = [Section("glance", "At a glance", _tiles(runs, test, scores) + (facts(runs) if runs else ""))]
+    sections.append(Section("curves", "Training", curves(runs)))
+    if runs:
+        heading = "Settings" if len(runs) == 1 else "Settings that differ"
+        sections.append(Section("settings", heading, settings_tables(runs)))
+    if test:
+        sections += _of_test(runs, test, scores, language)
+        if test.source is not None and runs:
+            sections.append(Section("attention", "Attention", attention_figures(drawn, runs[0].name)))
+    names = dict.fromkeys([*(run.name for run in runs), *(system.name for system in (test.systems if test else ()))])
+    return page(f"Report: {', '.join(names)}", _about(runs, test), sections)
+
+
+def _read(texts: Texts) -> tuple[list[str] | None, list[str] | None, list[list[str]]]:
+    """The lines of source, reference and ready-made translations, which must be of one number."""
+    paths = [path for path in (texts.source, texts.reference, *(path for _, path in texts.systems)) if path is not None]
+    files = read_parallel(*paths) if paths else []
+    for path, lines in zip(paths, files, strict=True):
+        if path != texts.source and looks_tokenised(lines):
+            _LOG.warning("%s: looks tokenised; give raw text, or the scores cannot be compared with others", path)
+    rest = iter(files)
+    source = next(rest) if texts.source is not None else None
+    reference = next(rest) if texts.reference is not None else None
+    return source, reference, list(rest)
+
+
+def _check_systems(names: Sequence[str]) -> None:
+    if len(names) > MOST_SYSTEMS:
+        raise DataError(
+            f"{len(names)} systems ({', '.join(names)}): a report compares up to {MOST_SYSTEMS}; leave some out (with "
+            "--source, each run is one)"
+        )
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(f"system {name!r}: is named {count} times; give each a name of its own")
+
+
+def _translate(
+    run: Run,
+    source: Sequence[str],
+    beam_size: int | None,
+    device: str,
+    progress: Callable[[int], object] | None,
+    draw: bool,
+) -> tuple[System, list[Picture]]:
+    """A run's translations, and pictures of its attention if they are asked for."""
+    checkpoint = resolve(run.path)[1]
+    loaded = load_engine(checkpoint, device)
+    config = replace(loaded.config.decoding, n_best=1)
+    if beam_size is not None:
+        config = replace(config, beam_size=beam_size)
+    translations = Translator(loaded.engine, loaded.tokenizer, config).translate(source, progress=progress)
+    assert isinstance(loaded.engine, TorchEngine)
+    drawn = pictures(loaded.engine.model, loaded.tokenizer, translations) if draw else []
+    origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
+    return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn
+
+
+def _of_test(runs: Sequence[Run], test: Translated, scores: Sequence[Scores], language: str) -> list[Section]:
+    """What there is to say of translations; without a reference, they are only shown."""
+    found = []
+    if test.reference is not None:
+        comparisons = compare_with_first(test.systems, test.reference, language)
+        tables = score_tables(test.systems, scores, comparisons)
+        found.append(Section("scores", "Scores on the test set", tables))
+        found.append(Section("slices", "Scores by kind of sentence", _slices(runs, test, language)))
+    else:
+        told = "No reference was given (--reference FILE): there is nothing to score translations against."
+        found.append(Section("scores", "Scores on the test set", note(told)))
+    return [*found, Section("sentences", "Sentences", examples(test))]
+
+
+def _slices(runs: Sequence[Run], test: Translated, language: str) -> str:
+    assert test.reference is not None
+    texts, side = (test.source, "source") if test.source is not None else (test.reference, "reference")
+    frequencies = _frequencies(runs, texts, is_source=test.source is not None)
+    told = (
+        f"Kinds are told by the {side}. Rare words are counted in {frequencies.where}, in lower case. Grey rows are of "
+        "fewer than a hundred sentences: their scores say little."
+    )
+    return note(told) + slices_table(slices(texts, frequencies), test.systems, test.reference, language)
+
+
+def _frequencies(runs: Sequence[Run], texts: Sequence[str], is_source: bool) -> Frequencies:
+    """Counted in the first run's training text if that can be had, else in the test set itself."""
+    wanted: set[str] = set().union(*map(words_in, texts))
+    try:
+        lines = training_sources(runs[0].config) if runs and is_source else None
+        if lines is not None:
+            return Frequencies(count_words(wanted, lines), f"the training text of {runs[0].name}", True)
+    except DataError as error:
+        _LOG.warning("%s; rare words are counted in the test set", error)
+    return Frequencies(count_words(wanted, texts), "this test set, for want of the training text", False)
+
+
+def _tiles(runs: Sequence[Run], test: Translated | None, scores: Sequence[Scores]) -> str:
+    """The one figure of each run or system: BLEU on the test set, else on validation text."""
+    tiles = []
+    if test and scores:
+        for system, found in zip(test.systems, scores, strict=True):
+            bleu = found.bleu
+            interval = f"95% interval {bleu.low:.1f} to {bleu.high:.1f}; " if bleu.low is not None else ""
+            about = f"BLEU on the test set; {interval}chrF {found.chrf.score:.1f}"
+            tiles.append(_tile(system.name, system.slot, f"{bleu.score:.1f}", about))
+    else:
+        for run in runs:
+            best = best_validation(run) or {}
+            if "validation_bleu" in best:
+                about = f"BLEU on validation text, at step {best['step']:,.0f}"
+                tiles.append(_tile(run.name, run.slot, f"{best['validation_bleu']:.1f}", about))
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _tile(name: str, slot: int, figure: str, about: str) -> str:
+    return (
+        f'<div class="tile s{slot % 6 + 1}"><b>{escape(name)}</b><span class="big">{figure}</span>'
+        f'<span class="faint">{escape(about)}</span></div>'
+    )
+
+
+def _about(runs: Sequence[Run], test: Translated | None) -> str:
+    """What is compared, in a line."""
+    languages = {(run.config.data.source_language or "?", run.config.data.target_language or "?") for run in runs}
+    told = [_count(len(runs), "run")] if runs else []
+    if test:
+        told.append(f"{_count(len(test.systems), 'system')} on {_count(len(test), 'sentence')}")
+    told += [f"{source} to {target}" for source, target in sorted(languages)]
+    return ", ".join(told)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,109 @@
+"""The whole page, from runs and files."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from strict_html import Page, loads, text_of
+
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import DataError
+from seq2seq.reporting.report import Texts, write_report
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & </section>"
+
+
+def sections(html: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)">', html)
+
+
+def written(path: Path) -> str:
+    html = path.read_text(encoding="utf-8")
+    Page(html)
+    assert loads(html) == []
+    return html
+
+
+def test_one_run_alone_gives_curves_and_settings(trained_run: Path, tmp_path: Path) -> None:
+    write_report([trained_run], tmp_path / "r.html", device="cpu")
+    html = written(tmp_path / "r.html")
+    assert sections(html) == ["glance", "curves", "settings"]
+    assert "de to en" in html
+
+
+def test_all_together(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    source, reference = corpus / "test.de", corpus / "test.en"
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    done: list[int] = []
+    texts = Texts(source=source, reference=reference, systems=[("perfect", reference)])
+    write_report([trained_run, copy], tmp_path / "r.html", texts, beam_size=1, device="cpu", progress=done.append)
+    html = written(tmp_path / "r.html")
+    text = text_of(html)
+    assert sections(html) == ["glance", "curves", "settings", "scores", "slices", "sentences", "attention"]
+    assert sum(done) == 40
+    assert "beam 1" in text and "the training text of tiny" in text and "Difference from tiny" in text
+    translations = Translator.load(trained_run, "cpu").translate(source.read_text(encoding="utf-8").splitlines()[:3])
+    for number in (1, 2, 3):
+        assert f"Sentence {number}" in text
+    assert translations[0].source in text
+    write_report([trained_run, copy], tmp_path / "again.html", texts, beam_size=1, device="cpu")
+    assert written(tmp_path / "again.html") == html
+
+
+def test_ready_made_translations_need_no_run_and_nothing_of_them_gets_out_of_hand(tmp_path: Path) -> None:
+    for name in ("source", "reference", "one", "two"):
+        lines = [f"{EVIL} {name}", "", f"plain {name} 3", "\u202eright to left", "漢字"]
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    paths = {name: tmp_path / name for name in ("source", "reference")}
+    systems = [(EVIL, tmp_path / "one"), ("two", tmp_path / "two")]
+    write_report([], tmp_path / "r.html", Texts(**paths, systems=systems))
+    html = written(tmp_path / "r.html")
+    assert sections(html) == ["glance", "scores", "slices", "sentences"]
+    assert html.count("<script") == 1 and "<img" not in html
+    assert f"{EVIL} source" in text_of(html)
+    assert "this test set, for want of the training text" in text_of(html)
+
+
+def test_without_a_reference_nothing_is_scored(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    write_report([trained_run], tmp_path / "r.html", Texts(source=corpus / "test.de"), device="cpu")
+    html = written(tmp_path / "r.html")
+    assert sections(html) == ["glance", "curves", "settings", "scores", "sentences", "attention"]
+    assert "No reference was given" in text_of(html) and "95% interval" not in html
+
+
+def test_without_a_source_kinds_are_told_by_the_reference(corpus: Path, tmp_path: Path) -> None:
+    texts = Texts(reference=corpus / "test.en", systems=[("one", corpus / "test.en")])
+    write_report([], tmp_path / "r.html", texts)
+    assert "Kinds are told by the reference" in text_of(written(tmp_path / "r.html"))
+
+
+def test_a_run_without_metrics_can_still_translate(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    (copy / "metrics.jsonl").unlink()
+    write_report([copy], tmp_path / "r.html", Texts(source=corpus / "test.de"), device="cpu")
+    assert sections(written(tmp_path / "r.html")) == ["glance", "settings", "scores", "sentences", "attention"]
+
+
+def test_mistakes_leave_nothing_behind(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "r.html"
+    with pytest.raises(DataError, match="20 lines"):
+        write_report([trained_run], output, Texts(source=corpus / "test.de", reference=corpus / "train.en"))
+    with pytest.raises(DataError, match="4 systems"):
+        write_report([], output, Texts(systems=[(str(i), corpus / "test.en") for i in range(4)]))
+    assert not output.parent.exists()
+
+
+def test_tokenised_text_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokenised"
+    path.write_text("a well @-@ known dog .\n", encoding="utf-8")
+    logger = logging.getLogger("seq2seq")
+    logger.addHandler(caplog.handler)  # the command line's own handler may have taken over
+    try:
+        write_report([], tmp_path / "r.html", Texts(systems=[("one", path)]))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "looks tokenised" in caplog.text
