@@ -94,7 +94,10 @@ class PrepareConfig:
         tuple[str, ...], "scripts that most letters of the source are of, by their Unicode names, such as LATIN"
     ] = ()
     target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
-    match_numbers: Annotated[bool, "drop pairs whose sides have different numbers, from 10 on"] = False
+    match_numbers: Annotated[bool, "drop pairs whose sides hold different numbers, from 10 on"] = False
+    drop_swapped: Annotated[
+        bool, "drop pairs whose sides are swapped, by the words that most of the corpus has on each side"
+    ] = False
     identify_language: Annotated[bool, "drop pairs with a side that is surely in another language; an extra"] = False
     remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True
     deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.config import Config, CorpusConfig, config_to_dict, load_config, save_config
 from seq2seq.data.cleaning import clean, split_held_out
 from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
+from seq2seq.data.sides import Sides
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
@@ -152,10 +153,13 @@ class Pipeline:
             if self._text("raw", name, 0).exists():
                 sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
                 held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
-        pairs: Iterable[SentencePair] = read_corpus(self._corpus("raw", "train"), self.languages, counts)
+        raw = self._corpus("raw", "train")
+        learnt = Sides.learn(read_corpus(raw, self.languages)) if config.prepare.drop_swapped else None
+        pairs: Iterable[SentencePair] = read_corpus(raw, self.languages, counts)
         if len(held_out) < 2:
-            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts, self.languages)), held_out)
-        kept = clean(pairs, config.prepare, [*held_out["validation"], *held_out["test"]], counts, self.languages)
+            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts, self.languages, learnt)), held_out)
+        both = [*held_out["validation"], *held_out["test"]]
+        kept = clean(pairs, config.prepare, both, counts, self.languages, learnt)
         with atomic_directory(self.run / "data") as folder:
             num_pairs = write_text(kept, config.data, folder, "train")
             for name, held in held_out.items():

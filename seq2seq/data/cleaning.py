@@ -11,7 +11,8 @@ from hashlib import blake2b
 
 from seq2seq.config import PrepareConfig
 from seq2seq.data.corpus import SentencePair
-from seq2seq.data.filters import filters_of
+from seq2seq.data.filters import filters_of, was_misread
+from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 
 _MIN_WORDS = 3  # shorter sentences are held out only when nothing else is left
@@ -33,14 +34,20 @@ Words = frozenset[str]
 class Judge:
     """Says of each pair by itself whether it is fit for training; duplicates are another matter."""
 
-    def __init__(self, config: PrepareConfig, languages: tuple[str, str], held_out: Iterable[SentencePair]) -> None:
-        """Judge by filters, and by what validation and test pairs there are.
+    def __init__(
+        self,
+        config: PrepareConfig,
+        languages: tuple[str, str],
+        held_out: Iterable[SentencePair],
+        sides: Sides | None = None,
+    ) -> None:
+        """Judge by filters, by what validation and test pairs there are, and by what the corpus has on its sides.
 
         Raises:
             ConfigError: if a filter is not installed, or does not know a language.
         """
         self._config = config
-        self._filters = filters_of(config, languages)
+        self._filters = filters_of(config, languages, sides)
         self._held: tuple[set[int], set[int]] = (set(), set())
         for pair in held_out if config.remove_overlap else ():
             for side in (0, 1):
@@ -71,6 +78,7 @@ def clean(
     held_out: Iterable[SentencePair],
     counts: Counter[str],
     languages: tuple[str, str] = ("", ""),
+    sides: Sides | None = None,
 ) -> Iterator[SentencePair]:
     """The pairs that are fit for training, in their order, normalised, without control characters and outer space.
 
@@ -81,11 +89,12 @@ def clean(
         counts: dropped pairs are counted here by the first reason that applies: the names of `filters_of` in their
             order, then `overlap` (a side nearly equals the same side of a held-out pair), and `duplicate`.
         languages: codes of the source and the target language.
+        sides: learnt from the whole corpus, for `drop_swapped`.
 
     Raises:
         ConfigError: if a filter is not installed, or does not know a language.
     """
-    judge = Judge(config, languages, held_out)
+    judge = Judge(config, languages, held_out, sides)
     seen: list[set[int]] = [set() for _ in identities(SentencePair("", ""), config)]
     for raw in pairs:
         pair = judge.tidied(raw)
@@ -167,7 +176,10 @@ def _tidy(text: str, config: PrepareConfig) -> str:
     """A text in the Unicode form that is asked for, without control characters and outer space."""
     if config.unicode_form != "none" and not text.isascii():
         text = unicodedata.normalize(config.unicode_form.upper(), text)  # type: ignore[arg-type]
-    return (text.translate(_CONTROL_TABLE) if _CONTROL.search(text) else text).strip()
+    # Control characters in wrongly decoded text are bytes of letters: without them, its filter would not know it.
+    if _CONTROL.search(text) and not (config.drop_mojibake and was_misread(text)):
+        text = text.translate(_CONTROL_TABLE)
+    return text.strip()
 
 
 def digest_of(text: str) -> int:

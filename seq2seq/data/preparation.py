@@ -35,6 +35,7 @@ from seq2seq.data.cleaning import Judge, digest_of, identities
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.duplicates import Flags, first_occurrences
 from seq2seq.data.report_page import page
+from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_directory, atomic_write, atomic_write_bytes, remove_leftovers, sha256_of, write_json
 from seq2seq.settings import to_dict
@@ -136,10 +137,11 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     languages = (config.data.source_language, config.data.target_language)
     corpora = [each for each in (config.data.validation, config.data.test) if each]
     held_out = [pair for corpus in corpora for pair in read_corpus(corpus, languages)]
-    Judge(config.prepare, languages, held_out)  # refuses here what it would refuse in the workers
+    sides = Sides.learn(_pairs(config)) if config.prepare.drop_swapped else None
+    Judge(config.prepare, languages, held_out, sides)  # refuses here what it would refuse in the workers
     parts: list[Path] = []
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    begin = partial(_begin, config.prepare, languages, held_out)
+    begin = partial(_begin, config.prepare, languages, held_out, sides)
     with ProcessPoolExecutor(workers, initializer=begin) as pool:
         waiting: deque[tuple[Future[None], int]] = deque()
         try:
@@ -166,6 +168,12 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     return parts
 
 
+def _pairs(config: Config) -> Iterator[SentencePair]:
+    """All training pairs, with text on both sides."""
+    languages = (config.data.source_language, config.data.target_language)
+    return chain.from_iterable(read_corpus(corpus, languages) for corpus in config.data.train)
+
+
 def _blocks(
     corpora: Sequence[CorpusConfig], languages: tuple[str, str], work: Path
 ) -> Iterator[tuple[Path, list[SentencePair]]]:
@@ -182,10 +190,12 @@ _judge: Judge | None = None  # of a worker process
 _config: PrepareConfig | None = None
 
 
-def _begin(config: PrepareConfig, languages: tuple[str, str], held_out: Sequence[SentencePair]) -> None:
+def _begin(
+    config: PrepareConfig, languages: tuple[str, str], held_out: Sequence[SentencePair], sides: Sides | None
+) -> None:
     """Make a worker process ready."""
     global _judge, _config
-    _judge, _config = Judge(config, languages, held_out), config
+    _judge, _config = Judge(config, languages, held_out, sides), config
 
 
 def _judge_block(block: Sequence[SentencePair], part: Path) -> None:

@@ -74,6 +74,13 @@ def test_control_characters_go_and_text_stays() -> None:
     assert kept == [("ab c d e \u00ad", "ǵé")]
 
 
+def test_control_characters_do_not_hide_wrongly_decoded_text() -> None:
+    wrong = "„Anführung“".encode().decode("latin-1")
+    assert cleaned(("quotation", wrong)) == ([], {"mojibake": 1})
+    kept, _ = cleaned(("quotation", wrong), config=replace(CONFIG, drop_mojibake=False))
+    assert not any("\x80" <= char < "\xa0" for char in kept[0].target)
+
+
 @pytest.mark.parametrize(("form", "expected"), [("none", "g\u0301ﬁ"), ("nfc", "ǵﬁ"), ("nfkc", "ǵfi")])
 def test_text_gets_the_unicode_form_that_is_asked_for(form: str, expected: str) -> None:
     assert cleaned(("g\u0301ﬁ", "b"), config=replace(CONFIG, unicode_form=form))[0] == [(expected, "b")]
