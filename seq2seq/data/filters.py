@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from seq2seq.config import PrepareConfig
 from seq2seq.data.corpus import SentencePair
-from seq2seq.data.sides import Sides, words_of_language
+from seq2seq.data.sides import Sides
+from seq2seq.data.words import words_of_language
 from seq2seq.errors import ConfigError
 
 _RATIO_FROM = 20  # characters; shorter pairs, such as 是 = "That is right.", have no usual ratio
@@ -48,11 +49,12 @@ def filters_of(config: PrepareConfig, languages: tuple[str, str], sides: Sides |
     Args:
         config: what to drop.
         languages: codes of the source and the target language.
-        sides: what `drop_swapped` goes by; without it, that filter is left out.
+        sides: what `drop_swapped` goes by.
 
     Raises:
         ConfigError: if language identification is not installed, or does not know a language.
     """
+    assert sides or not config.drop_swapped, "`drop_swapped` needs to know the corpus"
     scripts = (config.source_scripts, config.target_scripts)
     found = [
         Filter("empty", is_empty),

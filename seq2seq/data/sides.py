@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from seq2seq.data.corpus import SentencePair
+from seq2seq.data.words import words_of_language
 
 _SAMPLE = 50_000  # pairs to learn from
 _LEAST = 3  # times that a part of a word must have been seen
 _SURE = 3.0  # nats for the swapped reading
 _CACHED = 200_000  # words
-_AROUND = ".,;:!?\"'()[]«»„“”‚‘’…–—-"  # what may stand around a word
-# Names of files, functions, options and the like are of no language: `/etc/fstab`, `sd_bus_new`, `After=`, `NoPage`.
-_CODE = re.compile(r"[!-&(-,./-@\[-`{-~]|[a-z][A-Z]")
 
 
 class Sides:
@@ -84,12 +81,6 @@ def _own_words(pair: SentencePair) -> tuple[list[str], list[str]]:
 
 def _words(text: str) -> set[str]:
     return {word.casefold() for word in words_of_language(text)}
-
-
-def words_of_language(text: str) -> list[str]:
-    """The words between spaces, without punctuation, that are not names of files, functions or options."""
-    stripped = (word.strip(_AROUND) for word in text.split())
-    return [word for word in stripped if word and not _CODE.search(word)]
 
 
 def _parts(word: str) -> set[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import PrepareConfig
-from seq2seq.data.cleaning import _words, clean, near_duplicate_key, split_held_out
+from seq2seq.data.cleaning import _NUMBER, _bare, _latin_key, _words, clean, near_duplicate_key, split_held_out
 from seq2seq.data.corpus import SentencePair
 from seq2seq.errors import DataError
 
@@ -144,6 +144,13 @@ def test_texts_that_nearly_equal_have_one_key(texts: list[str]) -> None:
 )
 def test_texts_that_differ_have_different_keys(one: str, other: str) -> None:
     assert near_duplicate_key(one) != near_duplicate_key(other)
+
+
+@given(text=st.text(st.characters(codec="latin-1")))
+def test_the_quick_key_of_latin_text_is_the_key(text: str) -> None:
+    quick = _latin_key(text)
+    assert quick in (None, _NUMBER.sub("0", "".join(_bare(text).split())))
+    assert quick is not None or any(char in "{¨¯´µ¸¼½¾" for char in text)
 
 
 @given(text=st.text(st.characters(codec="utf-8")))

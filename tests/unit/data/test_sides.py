@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seq2seq.data import sides as module
 from seq2seq.data.corpus import SentencePair
-from seq2seq.data.sides import Sides, words_of_language
+from seq2seq.data.sides import Sides
 
 PAIRS = [
     SentencePair("the file could not be opened", "die Datei konnte nicht geöffnet werden"),
@@ -60,15 +60,3 @@ def test_it_learns_from_a_sample_that_is_the_same_each_time(monkeypatch: pytest.
     assert drawn == module._sample(pairs)
     assert len(set(drawn)) == 30
     assert max(int(pair.source) for pair in drawn) > 250
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("See the „Netz-Datei“, don’t (or do!)", ["See", "the", "Netz-Datei", "don’t", "or", "do"]),
-        ("ls -l /etc sd_bus_new() After= NoPage a<b {name} 日本語", ["ls", "l", "日本語"]),
-        ("don't … ...", ["don't"]),
-    ],
-)
-def test_words_of_language(text: str, words: list[str]) -> None:
-    assert words_of_language(text) == words

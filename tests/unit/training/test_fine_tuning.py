@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
 from seq2seq.config import Config, CorpusConfig, TokenizerConfig, load_config
 from seq2seq.data.tokenizer import train_tokenizer
-from seq2seq.errors import CheckpointError, ConfigError, TrainingError
+from seq2seq.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
@@ -272,3 +272,10 @@ def test_weights_say_how_often_pairs_are_seen(weight: float, corpus: Path, train
     assert sum(counts[300:]) == 20 * weight and max(counts[300:]) - min(counts[300:]) <= 1
     assert (plans[0] == plans[1]) == (weight == 2.0), "the part is drawn anew"
     assert feed.step(Position(0, 0)).batches
+
+
+def test_a_tag_that_the_run_does_not_know_is_refused(tune, tmp_path: Path) -> None:
+    config = tune()
+    tagged = (replace(config.data.train[0], tag="<bt>"),)
+    with pytest.raises(TokenizerError, match="tag '<bt>': is no piece of the vocabulary"):
+        train(replace(config, data=replace(config.data, train=tagged)), tmp_path / "run", device="cpu")
