@@ -8,29 +8,39 @@ from pathlib import Path
 import click
 
 from .options import PATH, device_option, set_option
+from .recipes import config_of
 
 
 @click.command()
-@click.argument("config", type=PATH, metavar="CONFIG.toml")
-@click.option("--output", type=PATH, default=Path("runs"), metavar="RUN", help="Where the run would be written.")
+@click.argument("name", metavar="CONFIG_OR_RECIPE")
+@click.option("--output", type=PATH, metavar="RUN", help="Where the run would be written.  [default: in runs]")
+@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching a recipe's corpus.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 @set_option
 @device_option
 @click.pass_context
 def doctor(
-    context: click.Context, *, config: Path, output: Path, as_json: bool, overrides: tuple[str, ...], device: str
+    context: click.Context,
+    *,
+    name: str,
+    output: Path | None,
+    data: Path | None,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    device: str,
 ) -> None:
     """Look at a training before it begins.
+
+    CONFIG_OR_RECIPE is the path of a TOML file, or one of `seq2seq recipe list`, whose corpus is fetched and prepared
+    first, in its run directory, so that `seq2seq recipe run` goes on there.
 
     Corpora, languages, duplicates, overlap with test text, tokenizer, lengths, memory, disk, and by some steps on this
     machine how long it will take. Exit status 1 if training would go wrong.
     """
-    from seq2seq.config import load_config
-
-    loaded = load_config(config, overrides)
+    loaded = config_of(name, overrides, data, run=output)
     from seq2seq.doctor import examine
 
-    found = examine(loaded, output, device)
+    found = examine(loaded, output or Path("runs"), device)
     if as_json:
         findings = [finding._asdict() for finding in found.findings]
         click.echo(json.dumps({"sound": found.is_sound, "findings": findings, "figures": found.figures}, indent=2))

@@ -63,5 +63,5 @@ def _decoding_option(setting: Setting) -> Callable[[F], F]:
         return click.option(f"--{name}/--no-{name}", default=None, help=meaning)
     if get_origin(setting.type) is Literal:
         return click.option(f"--{name}", type=click.Choice(get_args(setting.type)), help=meaning)
-    metavar = {int: "N", float: "X"}[setting.type]
+    metavar = {int: "N", float: "X", str: "TEXT"}[setting.type]
     return click.option(f"--{name}", type=setting.type, metavar=metavar, help=meaning)

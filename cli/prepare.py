@@ -8,27 +8,30 @@ from pathlib import Path
 import click
 
 from .options import PATH, set_option
+from .recipes import config_of
 from .streams import complain
 
 
 @click.command()
-@click.argument("config", type=PATH, metavar="CONFIG.toml")
+@click.argument("name", metavar="CONFIG_OR_RECIPE")
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="The folder to make.")
+@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching a recipe's corpus.")
 @set_option
-def prepare(*, config: Path, output: Path, overrides: tuple[str, ...]) -> None:
-    """Filter the training corpora of CONFIG.toml as its [prepare] says, and tokenise them, whatever their size.
+def prepare(*, name: str, output: Path, data: Path | None, overrides: tuple[str, ...]) -> None:
+    """Filter the training corpora of a config as its [prepare] says, and tokenise them, whatever their size.
 
-    `seq2seq train DIR/config.toml` begins to train on them at once; DIR can be moved. DIR/train is a data set, should
-    another config want it (`[[data.train]]` with `path`). DIR/report.html says what each filter dropped, with samples,
-    and what the tokenizer makes of the rest, DIR/prepare.lock.json what all was made from. What was killed goes on
-    where it was when the same command runs again; what is done already is not done again.
+    CONFIG_OR_RECIPE is the path of a TOML file, or one of `seq2seq recipe list`, whose corpus is fetched to
+    runs/RECIPE, where `seq2seq recipe run` finds it; if it has no validation or test text, some is held out there.
+    `seq2seq train DIR/config.toml` begins to train on what was prepared at once; DIR can be moved. DIR/train is a data
+    set, should another config want it (`[[data.train]]` with `path`). DIR/report.html says what each filter dropped,
+    with samples, and what the tokenizer makes of the rest, DIR/prepare.lock.json what all was made from. What was
+    killed goes on where it was when the same command runs again; what is done already is not done again.
     """
     from tqdm import tqdm
 
-    from seq2seq.config import load_config
     from seq2seq.data.training_folder import make_ready
 
-    loaded = load_config(config, overrides)
+    loaded = config_of(name, overrides, data, cleaned=False)
     with tqdm(unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         done = make_ready(loaded, output, bar.update)
     if done.was_there:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import tomllib
-from importlib import resources
 from pathlib import Path
 
 import click
@@ -13,6 +11,7 @@ import click
 from seq2seq.errors import RecipeError
 
 from .options import PATH, device_option, set_option
+from .recipes import default_run, find_recipe, shipped_recipes
 
 
 @click.group()
@@ -26,7 +25,7 @@ def recipe() -> None:
 @recipe.command("list")
 def list_recipes() -> None:
     """List the recipes that come with seq2seq."""
-    shipped = _shipped()
+    shipped = shipped_recipes()
     width = max(map(len, shipped))
     for name, path in shipped.items():
         description = tomllib.loads(path.read_text(encoding="utf-8")).get("recipe", {}).get("description", "")
@@ -37,7 +36,7 @@ def list_recipes() -> None:
 @click.argument("name")
 def show(*, name: str) -> None:
     """Print the settings of a recipe, and where its files are."""
-    path = _find(name)
+    path = find_recipe(name)
     click.echo(f"# {path}\n# {path.with_suffix('.py')}", err=True)
     click.echo(path.read_text(encoding="utf-8"), nl=False)
 
@@ -47,7 +46,7 @@ def show(*, name: str) -> None:
 @click.argument("folder", metavar="DIR", type=PATH)
 def copy(*, name: str, folder: Path) -> None:
     """Copy a recipe's two files into DIR, to change and run them there."""
-    path = _find(name)
+    path = find_recipe(name)
     sources = [file for file in (path, path.with_suffix(".py")) if file.exists()]
     for source in sources:
         if (folder / source.name).exists():
@@ -73,36 +72,9 @@ def run(
     A stage is skipped when it is done and unchanged, so a run that was stopped goes on where it was. What is left in
     DIR is a run directory for the other commands.
     """
-    path = _find(name)
+    path = find_recipe(name)
     from seq2seq.recipe import describe, load_recipe, run_recipe
 
     loaded = load_recipe(path, overrides)
-    target = output or Path("runs") / path.stem
+    target = output or default_run(path)
     click.echo(describe(run_recipe(loaded, target, data=data, device=device, overwrite=overwrite)))
-
-
-def _shipped() -> dict[str, Path]:
-    """The TOML files of the shipped recipes by name."""
-    folder = Path(str(resources.files("seq2seq_recipes")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _find(name: str) -> Path:
-    """The TOML file of a recipe.
-
-    Raises:
-        RecipeError: if there is none.
-    """
-    path = Path(name).expanduser()
-    if path.suffix == ".toml" or len(path.parts) > 1:
-        path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
-        if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe; `seq2seq recipe copy NAME DIR` gives one to start from")
-        return path
-    shipped = _shipped()
-    if name not in shipped:
-        close = difflib.get_close_matches(name, shipped, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "`seq2seq recipe list` lists them"
-        own = f"; your own is ./{name}.toml" if Path(f"{name}.toml").is_file() else ""
-        raise RecipeError(f"{name!r}: no such recipe; {hint}{own}")
-    return shipped[name]

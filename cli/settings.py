@@ -60,6 +60,8 @@ def _heading(table: str) -> str:
 def _toml(value: Any) -> str:
     """A default as TOML writes it."""
     match value:
+        case None:
+            return "{}"
         case bool():
             return str(value).lower()
         case str():

@@ -45,7 +45,11 @@ class CorpusConfig:
         "how often a training pair is seen in an epoch: 0.5: a half of them, drawn anew; 2: twice. Old data mixed into "
         "new keeps a fine-tuned model from forgetting",
     ] = 1.0
+    tag: Annotated[str, "put before each source text, as one piece of the vocabulary: <2de>, <bt>"] = ""
     drop_empty: Annotated[bool, "drop (and count) pairs with an empty side instead of refusing the corpus"] = True
+    prepare: Annotated[
+        PrepareConfig | None, "of a training corpus: settings that differ from [prepare], such as { max_ratio = 2.0 }"
+    ] = None
 
     def __post_init__(self) -> None:
         """Check that exactly one kind of place is named."""
@@ -56,6 +60,7 @@ class CorpusConfig:
             got = f"{len(kinds)} ({', '.join(kinds)})" if kinds else "none"
             raise ConfigError(f"a corpus is named by `source` and `target`, by `path` or by `dataset`: got {got}")
         _within("weight", self.weight, 0, 1000)
+        _check_tag("tag", self.tag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,8 @@ class DataConfig:
         for name, corpus in (("validation", self.validation), ("test", self.test)):
             if corpus is not None and corpus.weight != 1:
                 raise ConfigError(f"`data.{name}.weight` = {corpus.weight}: is for training corpora; leave it out")
+            if corpus is not None and corpus.prepare is not None:
+                raise ConfigError(f"`data.{name}.prepare`: is for training corpora, other text stays as it is")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +135,10 @@ class PrepareConfig:
         tuple[str, ...], "scripts that most letters of the source are of, by their Unicode names, such as LATIN"
     ] = ()
     target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
-    match_numbers: Annotated[bool, "drop pairs whose sides have different numbers, from 10 on"] = False
+    match_numbers: Annotated[bool, "drop pairs whose sides hold different numbers, from 10 on"] = False
+    drop_swapped: Annotated[
+        bool, "drop pairs whose sides are swapped, by the words that most of the corpus has on each side"
+    ] = False
     identify_language: Annotated[bool, "drop pairs with a side that is surely in another language; an extra"] = False
     remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True
     deduplicate: Annotated[bool, "keep the first of identical pairs only"] = True
@@ -150,6 +160,29 @@ class PrepareConfig:
             for script in getattr(self, name):
                 if not script.isupper():
                     raise ConfigError(f"`prepare.{name}`: {script!r}: write the script in capitals, such as LATIN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Noise put into training pairs, new in each epoch, so that a model learns to bear it; rates are from 0 to 1.
+
+    Placeholders, names of files and the like keep their form.
+    """
+
+    typos: Annotated[float, "share of source words with a letter swapped, dropped, doubled or mistyped"] = 0.0
+    upper_case: Annotated[float, "share of pairs in CAPITALS, on both sides"] = 0.0
+    title_case: Annotated[float, "share of pairs With Capitals Like This in the source; the target stays"] = 0.0
+    lower_case: Annotated[float, "share of pairs without capitals in the source; the target stays"] = 0.0
+    no_final_punctuation: Annotated[float, "share of pairs without punctuation at the end, on both sides"] = 0.0
+    no_punctuation: Annotated[float, "share of pairs without any punctuation in the source; the target stays"] = 0.0
+    emoji: Annotated[float, "share of pairs with the same emoji in front or at the end of both sides"] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in declared(NoiseConfig):
+            _within(f"noise.{name}", getattr(self, name), 0, 1)
+        if self.upper_case + self.title_case + self.lower_case > 1:
+            raise ConfigError("`noise.upper_case`, `title_case` and `lower_case`: are over 1 together; lower them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +377,7 @@ class DecodingConfig:
     max_length_offset: Annotated[int, "tokens added to the longest output"] = 20
     min_length_ratio: Annotated[float, "shortest output in tokens: ratio * source tokens"] = 0.0
     no_repeat_ngram: Annotated[int, "n-grams of tokens of this size occur once at most, 0 for no rule"] = 0
+    tag: Annotated[str, "put before each text to translate, as in training: <2de>; must be one piece"] = ""
     sample: Annotated[bool, "draw translations from the model instead of searching for the best"] = False
     temperature: Annotated[float, "of sampling; below 1 sharper"] = 1.0
     top_k: Annotated[int, "sample from the k likeliest tokens, 0 for all"] = 0
@@ -379,6 +413,7 @@ class DecodingConfig:
             "length_penalty", "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
         ):  # fmt: skip
             _at_least(f"decoding.{name}", getattr(self, name), 0)
+        _check_tag("decoding.tag", self.tag)
         _within("decoding.patience", self.patience, 0.01, 100)
         _within("decoding.top_p", self.top_p, 1e-6, 1)
         _within("decoding.epsilon", self.epsilon, 0, 1)
@@ -466,6 +501,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -473,6 +509,22 @@ class Config:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     back_translation: BackTranslationConfig = field(default_factory=BackTranslationConfig)
+
+    @property
+    def segments_anew(self) -> bool:
+        """Whether each epoch makes token ids of the training text anew, since text or segmentation is random."""
+        return bool(self.training.subword_sampling) or self.noise != NoiseConfig()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags that are put before source text, each once; they must be pieces of the vocabulary."""
+        corpora = [*self.data.train, *(each for each in (self.data.validation, self.data.test) if each)]
+        return tuple(dict.fromkeys(tag for tag in (*(each.tag for each in corpora), self.decoding.tag) if tag))
+
+    @property
+    def prepare_each(self) -> tuple[PrepareConfig, ...]:
+        """How each training corpus is cleaned."""
+        return tuple(corpus.prepare or self.prepare for corpus in self.data.train)
 
     def __post_init__(self) -> None:
         """Check what must fit together across sections."""
@@ -487,6 +539,11 @@ class Config:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
             )
+        for number, own in enumerate(self.prepare_each):
+            for name in ("deduplicate", "deduplicate_by", "deduplicate_sides"):
+                if getattr(own, name) != getattr(self.prepare, name):
+                    place = f"data.train[{number}].prepare.{name}"
+                    raise ConfigError(f"`{place}`: must be the same for all corpora; set `prepare.{name}`")
         if self.recipe.average > self.training.keep_checkpoints:
             raise ConfigError(
                 f"`recipe.average` = {self.recipe.average}: is over "
@@ -539,7 +596,7 @@ def config_from_dict(
         folder: from which the path of the run to fine-tune is meant.
     """
     merged = with_overrides(Config, values, overrides)
-    merged = _with_base(merged, folder or Path())
+    merged = _with_own_prepare(_with_base(merged, folder or Path()))
     model = merged.get("model", {})
     preset = model.get("preset", "custom") if isinstance(model, dict) else "custom"
     if isinstance(model, dict) and isinstance(preset, str) and preset in PRESETS:
@@ -567,6 +624,20 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     below = {"model": {**base.get("model", {}), **preset}, "tokenizer": {**base.get("tokenizer", {}), "path": ""}}
     beneath = {name: {**below[name], **section} for name, section in sections.items() if isinstance(section, dict)}
     return {**values, **beneath}
+
+
+def _with_own_prepare(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with [prepare] beneath what a training corpus has of it."""
+    data, common = values.get("data"), values.get("prepare", {})
+    corpora = data.get("train") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(corpora, list) or not isinstance(common, dict):
+        return values  # what is wrong with it is told later
+
+    def whole(corpus: Any) -> Any:
+        own = corpus.get("prepare") if isinstance(corpus, dict) else None
+        return {**corpus, "prepare": {**common, **own}} if isinstance(own, dict) else corpus
+
+    return {**values, "data": {**data, "train": [whole(corpus) for corpus in corpora]}}
 
 
 def _says_all(values: Mapping[str, Any]) -> bool:
@@ -638,6 +709,11 @@ def _relative(text: str, folder: Path) -> str:
 
 def _needs_joint(model: ModelConfig) -> str:
     return f"`model.tied_embeddings` = {model.tied_embeddings!r}: needs `tokenizer.joint` = true; or use 'decoder'"
+
+
+def _check_tag(name: str, tag: str) -> None:
+    if len(tag.split()) > 1 or tag != tag.strip():
+        raise ConfigError(f"`{name}` = {tag!r}: has space in it; write it as one word, such as <2de>")
 
 
 def _at_least(name: str, value: float, least: float) -> None:

@@ -21,7 +21,7 @@ from seq2seq.config import Config, CorpusConfig, DataConfig
 from seq2seq.data.cleaning import digest_of, near_duplicate_key
 from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
 from seq2seq.data.filters import is_mojibake
-from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import Seq2SeqError
 from seq2seq.memory import total_memory_mb
 
@@ -69,6 +69,8 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
         with tempfile.TemporaryDirectory() as folder:
             with _finding("tokenizer", findings):
                 tokenizer = _tokenizer(config, text["train"])
+                for tag in config.tags:
+                    tokenizer.check_tag(tag)
                 findings += _of_tokens(config, text, tokenizer, figures)
                 tokenizer.save(Path(folder) / "tokenizer")
                 with _finding("training", findings):
@@ -114,7 +116,7 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     digests: set[int] = set()
     near: set[int] = set()
     for corpus in corpora:
-        for pair in islice(read_corpus(corpus, languages, counts), _PAIRS):
+        for pair in islice(read_corpus(replace(corpus, tag=""), languages, counts), _PAIRS):
             number = counts["kept"]
             counts["kept"] += 1
             counts["carriage_returns"] += pair.source.endswith("\r") or pair.target.endswith("\r")
@@ -229,7 +231,7 @@ def _tokenizer(config: Config, train: _Text) -> Tokenizer:
         return Tokenizer.load(config.tokenizer.path)
     source, target = ([pair[side] for pair in train.sample] for side in (0, 1))
     with tempfile.TemporaryDirectory() as folder:
-        return train_tokenizer(config.tokenizer, source, target, Path(folder) / "tokenizer")
+        return train_tokenizer(with_tags(config.tokenizer, config.tags), source, target, Path(folder) / "tokenizer")
 
 
 def _of_tokens(

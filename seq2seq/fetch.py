@@ -21,10 +21,11 @@ from seq2seq.config import Config, CorpusConfig, DataConfig
 from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
 from seq2seq.errors import DataError, RecipeError
 from seq2seq.evaluation import read_parallel
-from seq2seq.files import atomic_write, sha256_of
+from seq2seq.files import atomic_write, sha256_of, write_json
 
 # Names that local files go by, before the language; of several test sets, the first in order is taken.
 LOCAL_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test*",)}
+COUNTS = "train.counts.json"  # how many lines of `train` each of several training corpora has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +175,19 @@ def copy_local(
 def fetch_hub(data: DataConfig, output: Path) -> None:
     """Write the Hub corpora that `data` names to `output` as text files, one sentence a line.
 
+    Of training corpora that are cleaned differently, `train.counts.json` says how many of the lines each has.
+
     Raises:
         DataError: if a corpus cannot be read, for example offline.
     """
+    numbers: list[int] = []
     for name, corpora in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         if corpora:
-            pairs = _pairs(corpora if isinstance(corpora, tuple) else (corpora,), data, say)
+            each = corpora if isinstance(corpora, tuple) else (corpora,)
+            pairs = _pairs(each, data, say, numbers if name == "train" else None)
             say(f"{name}: {write_text(pairs, data, output, name):,} sentence pairs")
+    if len({corpus.prepare for corpus in data.train}) > 1:
+        write_json(output / COUNTS, numbers)
 
 
 def with_hub(data: DataConfig, **changes: str) -> DataConfig:
@@ -218,11 +225,18 @@ def one_line(text: str) -> str:
     return " ".join(part for part in re.split(r"[ \t\r\n]+", text) if part)
 
 
-def _pairs(corpora: Iterable[CorpusConfig], data: DataConfig, report: Callable[[str], None]) -> Iterator[SentencePair]:
-    """All pairs of some corpora, with a word about what is dropped."""
+def _pairs(
+    corpora: Iterable[CorpusConfig], data: DataConfig, report: Callable[[str], None], numbers: list[int] | None = None
+) -> Iterator[SentencePair]:
+    """All pairs of some corpora, with a word about what is dropped; `numbers` gets how many each corpus has."""
     counts: Counter[str] = Counter()
     for corpus in corpora:
-        yield from read_corpus(corpus, (data.source_language, data.target_language), counts)
+        number = 0
+        for pair in read_corpus(replace(corpus, tag=""), (data.source_language, data.target_language), counts):
+            number += 1
+            yield pair
+        if numbers is not None:
+            numbers.append(number)
     dropped = counts["empty_source"] + counts["empty_target"]
     if dropped:
         report(f"{dropped:,} pairs with an empty side dropped")

@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.config import Config, CorpusConfig, config_to_dict, load_config, save_config
-from seq2seq.data.cleaning import clean, split_held_out
+from seq2seq.config import Config, CorpusConfig, DataConfig, PrepareConfig, config_to_dict, load_config, save_config
+from seq2seq.data.cleaning import clean, clean_each, split_held_out, without_overlap
 from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
+from seq2seq.data.sides import Sides
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
-from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
+from seq2seq.fetch import COUNTS, copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, write_json
 from seq2seq.settings import flat
 from seq2seq.stages import Stage, StageRecord
@@ -122,8 +123,9 @@ class Pipeline:
         Raises:
             RecipeError: if settings changed, or the folder holds a run that no recipe made.
         """
-        self._check_folders()
+        self.check_folders()
         self._check_mixture()
+        self._tags()
         for corpus in self.synthetic:
             corpus.check()
         if overwrite:
@@ -160,8 +162,12 @@ class Pipeline:
                 "keep corpora apart"
             )
 
-    def _check_folders(self) -> None:
-        """Refuse to put our files where a user has some of the same name."""
+    def check_folders(self) -> None:
+        """Refuse to put our files where a user has some of the same name.
+
+        Raises:
+            RecipeError: if there are such.
+        """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
@@ -183,10 +189,16 @@ class Pipeline:
             if self._text("raw", name, 0).exists():
                 sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
                 held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
-        pairs: Iterable[SentencePair] = read_corpus(self._corpus("raw", "train"), self.languages, counts)
+        raw = self._corpus("raw", "train")
+        by_words = any(settings.drop_swapped for settings in self._cleaning())
+        learnt = Sides.learn(read_corpus(raw, self.languages)) if by_words else None
+        corpora = self._raw_corpora(read_corpus(raw, self.languages, counts))
         if len(held_out) < 2:
-            pairs = self._hold_out(list(clean(pairs, config.prepare, [], counts, self.languages)), held_out)
-        kept = clean(pairs, config.prepare, [*held_out["validation"], *held_out["test"]], counts, self.languages)
+            pairs = self._hold_out(list(clean_each(corpora, [], counts, self.languages, learnt)), held_out)
+            kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
+        else:
+            both = list(chain(*held_out.values()))
+            kept = clean_each(corpora, both, counts, self.languages, learnt)
         with atomic_directory(self.run / "data") as folder:
             num_pairs = write_text(kept, config.data, folder, "train")
             for name, held in held_out.items():
@@ -201,8 +213,9 @@ class Pipeline:
             pair for name in ("validation", "test") for pair in read_corpus(self._corpus("data", name), self.languages)
         ]
         counts = Counter[str]()
+        settings = replace(self.config.prepare, drop_swapped=False)  # a model does not swap sides
         pairs = corpus.pairs(self._blocks(corpus), self.device, self.report)
-        kept = corpus.tagged(clean(pairs, self.config.prepare, held_out, counts, self.languages))
+        kept = corpus.tagged(clean(pairs, settings, held_out, counts, self.languages))
         with atomic_directory(self.run / corpus.name) as folder:
             num_pairs = write_text(kept, self.config.data, folder, corpus.name)
         self.report(f"{num_pairs:,} pairs ({_listed(counts)})")
@@ -226,13 +239,31 @@ class Pipeline:
         self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=text)
         made = [(corpus, self._corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
-        config = with_synthetic(self.config, self._corpus("data", "train"), made)
-        validation, test = (self._corpus("data", name) for name in ("validation", "test"))
-        data = replace(config.data, validation=validation, test=test)
+        corpora = self.corpora()
+        config = with_synthetic(replace(self.config, data=corpora), corpora.train[0], made)
         try:
-            train(replace(config, data=data), self.run, device=self.device, resume=there)
+            train(config, self.run, device=self.device, resume=there)
         except Interrupted:
             raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
+
+    def corpora(self) -> DataConfig:
+        """The prepared text, to train on."""
+        tags = self._tags()
+        return replace(
+            self.config.data,
+            train=(replace(self._corpus("data", "train"), tag=tags["train"]),),
+            validation=replace(self._corpus("data", "validation"), tag=tags["validation"]),
+            test=replace(self._corpus("data", "test"), tag=tags["test"]),
+        )
+
+    def raw_corpora(self) -> DataConfig | None:
+        """The text as fetched; None if something has to be held out, or its corpora are cleaned differently."""
+        names, cleaning = ("train", "validation", "test"), self._cleaning()
+        if len(cleaning) > 1 or not all(self._text("raw", name, 0).exists() for name in names):
+            return None
+        train, validation, test = (replace(self._corpus("raw", name), tag=self._tags()[name]) for name in names)
+        own = cleaning[0] if cleaning[0] != self.config.prepare else None
+        return replace(self.config.data, train=(replace(train, prepare=own),), validation=validation, test=test)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint."""
@@ -253,14 +284,15 @@ class Pipeline:
         from seq2seq.checkpoint import resolve
         from seq2seq.decoding.translator import Translator
 
+        decoding = replace(self.config.decoding, tag=self._tags()["test"] or self.config.decoding.tag)
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
-        save_config(replace(saved, decoding=self.config.decoding, recipe=self.config.recipe), self.run / "config.toml")
+        save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
         _, checkpoint = resolve(self.run)
         translator = Translator.load(checkpoint, self.device)
         texts = list(read_lines(self._text("data", "test", 0)))
         self.report(f"translating {len(texts):,} sentences with {checkpoint.name}")
         started = time.monotonic()
-        translations = translator.translate(texts, self.config.decoding, _progress(len(texts), self.report))
+        translations = translator.translate(texts, decoding, _progress(len(texts), self.report))
         seconds = time.monotonic() - started
         with atomic_directory(self.run / "translations") as folder:
             write_lines(folder / f"test.{self.languages[1]}", (translation.text for translation in translations))
@@ -290,6 +322,46 @@ class Pipeline:
         }
         write_json(self.run / "scores.json", {**scores.to_json(), **figures})
 
+    def _tags(self) -> dict[str, str]:
+        """The tags before source text: that of training text, and where the others have none of their own, theirs too.
+
+        Raises:
+            RecipeError: if training corpora have different ones, since a recipe puts them together.
+        """
+        data = self.config.data
+        found = sorted({corpus.tag for corpus in data.train})
+        if len(found) > 1:
+            raise RecipeError(
+                f"`data.train`: tags {', '.join(map(repr, found))}: a recipe puts its corpora together, so their `tag` "
+                "must be the same; prepare them by `seq2seq prepare`, and train by `seq2seq train`"
+            )
+        tag = found[0] if found else ""
+        held_out = {"validation": data.validation, "test": data.test}
+        return {"train": tag} | {name: corpus.tag if corpus else tag for name, corpus in held_out.items()}
+
+    def _cleaning(self) -> tuple[PrepareConfig, ...]:
+        """How each corpus that the fetched text is of is cleaned; local files are one."""
+        each = () if self.local else self.config.prepare_each
+        return each if len(set(each)) > 1 else (each or (self.config.prepare,))[:1]
+
+    def _raw_corpora(self, pairs: Iterator[SentencePair]) -> Iterator[tuple[Iterable[SentencePair], PrepareConfig]]:
+        """The fetched pairs of each corpus, and how it is to be cleaned.
+
+        Raises:
+            RecipeError: if corpora are to be cleaned differently, and nothing says which pairs are whose.
+        """
+        settings, told = self._cleaning(), self.run / "raw" / COUNTS
+        if len(settings) == 1:
+            yield pairs, settings[0]
+        elif told.exists():
+            for number, own in zip(json.loads(told.read_text(encoding="utf-8")), settings, strict=True):
+                yield islice(pairs, number), own
+        else:
+            raise RecipeError(
+                f"`data.train`: its corpora have a `prepare` each, and no {told} says how many lines of raw/train are "
+                "whose; write one in `fetch`, such as [1000, 200], or leave `prepare` out"
+            )
+
     def _hold_out(self, pairs: list[SentencePair], held_out: dict[str, list[SentencePair]]) -> list[SentencePair]:
         """Hold out what the corpus has no split for; fill it into `held_out` and return what is left for training."""
         sizes = {"validation": self.config.recipe.validation_size, "test": self.config.recipe.test_size}
@@ -311,7 +383,8 @@ class Pipeline:
     def _training_settings(self) -> dict[str, Any]:
         """All settings that the trained model depends on."""
         names = ("recipe.validation_size", "recipe.test_size")
-        sections = [self._settings(section) for section in ("data", "prepare", "tokenizer", "model", "training")]
+        names_of_sections = ("data", "prepare", "noise", "tokenizer", "model", "training")
+        sections = [self._settings(section) for section in names_of_sections]
         sections += [self._settings(corpus.name) for corpus in self.synthetic]
         own = {"--data": self.local is not None} | {name: self.settings[name] for name in names}
         return {name: value for section in (*sections, own) for name, value in section.items()}

@@ -21,7 +21,8 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from seq2seq.evaluation import Score, Scores, format_scores
 from seq2seq.fetch import say
 from seq2seq.files import remove_leftovers
 from seq2seq.pipeline import Pipeline
-from seq2seq.stages import StageRecord
+from seq2seq.stages import Stage, StageRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +115,58 @@ def run_recipe(
             "a recipe runs in one process; stop it (Ctrl-C) once it trains, go on with `torchrun ... -m seq2seq_cli "
             "train RUN/config.toml --output RUN --resume`, then run the recipe again for the rest"
         )
-    remove_leftovers(run)
     remove_leftovers(run / "checkpoints")
-    record = StageRecord(run)
-    pipeline = Pipeline(recipe.config, recipe.script, run, Path(data) if data else None, device, report, record)
+    pipeline = _pipeline(recipe, run, data, device, report)
     pipeline.check_training(overwrite)
     for stage in pipeline.stages():
-        if record.is_done(stage):
-            report(f"== {stage.name}: done already")
-        else:
-            report(f"== {stage.name}")
-            record.run(stage)
+        _do(stage, pipeline)
     return _result(recipe, run)
+
+
+def with_corpus(
+    recipe: Recipe,
+    output: Path | str,
+    data: Path | str | None = None,
+    report: Callable[[str], None] = say,
+    cleaned: bool = True,
+) -> Config:
+    """The settings of a recipe with its corpus: the first stages are done, unless they are, and training is not begun.
+
+    Args:
+        recipe: whose corpus is wanted.
+        output: the run directory to make, or go on with.
+        data: as in `run_recipe`.
+        report: takes the lines that say what happens.
+        cleaned: whether training text is wanted as the recipe trains on it. Otherwise it is as it was fetched; but
+            where validation or test text has to be held out of it, it is cleaned, too.
+
+    Raises:
+        RecipeError, DataError, ConfigError: from the stages.
+    """
+    pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
+    pipeline.check_folders()
+    fetch, prepare = islice(pipeline.stages(), 2)
+    _do(fetch, pipeline)
+    raw = None if cleaned else pipeline.raw_corpora()
+    if raw is None:
+        _do(prepare, pipeline)
+    return replace(recipe.config, data=raw or pipeline.corpora())
+
+
+def _pipeline(
+    recipe: Recipe, run: Path, data: Path | str | None, device: str, report: Callable[[str], None]
+) -> Pipeline:
+    remove_leftovers(run)
+    return Pipeline(recipe.config, recipe.script, run, Path(data) if data else None, device, report, StageRecord(run))
+
+
+def _do(stage: Stage, pipeline: Pipeline) -> None:
+    """Do a stage, unless it is done and unchanged."""
+    if pipeline.record.is_done(stage):
+        pipeline.report(f"== {stage.name}: done already")
+    else:
+        pipeline.report(f"== {stage.name}")
+        pipeline.record.run(stage)
 
 
 def describe(result: RecipeResult) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import tomllib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from seq2seq.errors import ConfigError
@@ -94,14 +94,19 @@ def with_overrides(cls: type, values: Mapping[str, Any], overrides: Sequence[str
     return result
 
 
-def reference(cls: type, path: str = "") -> Iterator[tuple[str, Setting]]:
-    """Every setting with its dotted name, depth first: what `seq2seq settings` prints."""
+def reference(cls: type, path: str = "", sections: Set[type] = frozenset()) -> Iterator[tuple[str, Setting]]:
+    """Every setting with its dotted name, depth first: what `seq2seq settings` prints.
+
+    Where a section comes again within another one, it is a setting there, and its own settings are not told twice.
+    """
+    inner_of = {name: _dataclass_in(setting.type) for name, setting in declared(cls).items()}
+    sections = sections or {inner for inner in inner_of.values() if inner}
     for name, setting in declared(cls).items():
-        inner = _dataclass_in(setting.type)
-        if inner is None:
+        inner = inner_of[name]
+        if inner is None or (path and inner in sections):
             yield f"{path}{name}", setting
         else:
-            yield from reference(inner, f"{path}{name}.")
+            yield from reference(inner, f"{path}{name}.", sections)
 
 
 def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -122,6 +127,8 @@ def type_name(hint: Any) -> str:
         return " | ".join(str(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         return f"list of {type_name(get_args(hint)[0])}"
+    if dataclasses.is_dataclass(hint):
+        return "table"
     names = {int: "integer", float: "number", str: "text", bool: "true | false"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 

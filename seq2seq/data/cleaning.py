@@ -11,7 +11,8 @@ from hashlib import blake2b
 
 from seq2seq.config import PrepareConfig
 from seq2seq.data.corpus import SentencePair
-from seq2seq.data.filters import filters_of
+from seq2seq.data.filters import filters_of, was_misread
+from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 
 _MIN_WORDS = 3  # shorter sentences are held out only when nothing else is left
@@ -27,29 +28,38 @@ _MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(f"[{_UNSPACED}]|[^ {_UNSPACED}]+")
 
+# All reasons to drop a pair, in the order in which they are asked: the names of `filters_of`, and two more.
+REASONS = (
+    "empty", "mojibake", "too_long", "too_many_words", "ratio", "repetition", "copy", "letters", "script", "numbers",
+    "swapped", "language", "overlap", "duplicate",
+)  # fmt: skip
+
 Words = frozenset[str]
 
 
 class Judge:
     """Says of each pair by itself whether it is fit for training; duplicates are another matter."""
 
-    def __init__(self, config: PrepareConfig, languages: tuple[str, str], held_out: Iterable[SentencePair]) -> None:
-        """Judge by filters, and by what validation and test pairs there are.
+    def __init__(
+        self,
+        config: PrepareConfig,
+        languages: tuple[str, str],
+        held_out: Iterable[SentencePair],
+        sides: Sides | None = None,
+    ) -> None:
+        """Judge by filters, by what validation and test pairs there are, and by what the corpus has on its sides.
 
         Raises:
             ConfigError: if a filter is not installed, or does not know a language.
         """
         self._config = config
-        self._filters = filters_of(config, languages)
-        self._held: tuple[set[int], set[int]] = (set(), set())
-        for pair in held_out if config.remove_overlap else ():
-            for side in (0, 1):
-                self._held[side].add(digest_of(near_duplicate_key(pair[side])))
+        self._filters = filters_of(config, languages, sides)
+        self._held_out = HeldOut(held_out if config.remove_overlap else ())
 
     @property
     def reasons(self) -> list[str]:
         """All that a pair may be dropped for, in the order in which it is asked."""
-        return [each.name for each in self._filters] + (["overlap"] if any(self._held) else [])
+        return [each.name for each in self._filters] + (["overlap"] if self._held_out else [])
 
     def tidied(self, pair: SentencePair) -> SentencePair:
         """A pair in the Unicode form that is asked for, without control characters and outer space."""
@@ -60,17 +70,36 @@ class Judge:
         for each in self._filters:
             if each.drops(pair):
                 return each.name
-        if any(self._held) and any(digest_of(near_duplicate_key(pair[side])) in self._held[side] for side in (0, 1)):
-            return "overlap"
-        return ""
+        return "overlap" if self._held_out.is_near(pair) else ""
+
+
+class HeldOut:
+    """What validation and test text must not share with training text."""
+
+    def __init__(self, pairs: Iterable[SentencePair]) -> None:
+        """Know these pairs."""
+        self._digests: tuple[set[int], set[int]] = (set(), set())
+        for pair in pairs:
+            for side in (0, 1):
+                self._digests[side].add(digest_of(near_duplicate_key(pair[side])))
+
+    def __bool__(self) -> bool:
+        return any(self._digests)
+
+    def is_near(self, pair: SentencePair) -> bool:
+        """A side nearly equals the same side of a held-out pair, see `near_duplicate_key`."""
+        return bool(self) and any(
+            digest_of(near_duplicate_key(text)) in digests for text, digests in zip(pair, self._digests, strict=True)
+        )
 
 
 def clean(
     pairs: Iterable[SentencePair],
     config: PrepareConfig,
-    held_out: Iterable[SentencePair],
+    held_out: Sequence[SentencePair],
     counts: Counter[str],
     languages: tuple[str, str] = ("", ""),
+    sides: Sides | None = None,
 ) -> Iterator[SentencePair]:
     """The pairs that are fit for training, in their order, normalised, without control characters and outer space.
 
@@ -81,23 +110,48 @@ def clean(
         counts: dropped pairs are counted here by the first reason that applies: the names of `filters_of` in their
             order, then `overlap` (a side nearly equals the same side of a held-out pair), and `duplicate`.
         languages: codes of the source and the target language.
+        sides: learnt from the whole corpus, for `drop_swapped`.
 
     Raises:
         ConfigError: if a filter is not installed, or does not know a language.
     """
-    judge = Judge(config, languages, held_out)
-    seen: list[set[int]] = [set() for _ in identities(SentencePair("", ""), config)]
-    for raw in pairs:
-        pair = judge.tidied(raw)
-        reason = judge.reason(pair)
-        if not reason:
-            keys = identities(pair, config)
-            if any(key in before for key, before in zip(keys, seen, strict=True)):
-                reason = "duplicate"
-            for key, before in zip(keys, seen, strict=True):
-                before.add(key)
-        if reason:
-            counts[reason] += 1
+    return clean_each([(pairs, config)], held_out, counts, languages, sides)
+
+
+def clean_each(
+    corpora: Iterable[tuple[Iterable[SentencePair], PrepareConfig]],
+    held_out: Sequence[SentencePair],
+    counts: Counter[str],
+    languages: tuple[str, str] = ("", ""),
+    sides: Sides | None = None,
+) -> Iterator[SentencePair]:
+    """`clean` for several corpora, one after another, each by settings of its own but for those of duplicates."""
+    seen: defaultdict[int, set[int]] = defaultdict(set)
+    for pairs, config in corpora:
+        judge = Judge(config, languages, held_out, sides)
+        for raw in pairs:
+            pair = judge.tidied(raw)
+            reason = judge.reason(pair)
+            if not reason:
+                keys = list(enumerate(identities(pair, config)))
+                if any(key in seen[kind] for kind, key in keys):
+                    reason = "duplicate"
+                for kind, key in keys:
+                    seen[kind].add(key)
+            if reason:
+                counts[reason] += 1
+            else:
+                yield pair
+
+
+def without_overlap(
+    pairs: Iterable[SentencePair], held_out: Iterable[SentencePair], config: PrepareConfig, counts: Counter[str]
+) -> Iterator[SentencePair]:
+    """Clean pairs without those near held-out ones, which `clean` drops when it knows them; counted as `overlap`."""
+    known = HeldOut(held_out if config.remove_overlap else ())
+    for pair in pairs:
+        if known.is_near(pair):
+            counts["overlap"] += 1
         else:
             yield pair
 
@@ -128,7 +182,9 @@ def near_duplicate_key(text: str) -> str:
     Placeholders such as `{name}` are all alike. Texts with the same key are near-duplicates of one another. A text of
     nothing but punctuation is its own key, so that it is a near-duplicate of few others.
     """
-    key = _NUMBER.sub("0", "".join(_bare(text).split()))  # once more, for 1,000
+    key = _latin_key(text)
+    if key is None:
+        key = _NUMBER.sub("0", "".join(_bare(text).split()))  # once more, for 1,000
     return key or "".join(unicodedata.normalize("NFKC", text).split())
 
 
@@ -167,7 +223,10 @@ def _tidy(text: str, config: PrepareConfig) -> str:
     """A text in the Unicode form that is asked for, without control characters and outer space."""
     if config.unicode_form != "none" and not text.isascii():
         text = unicodedata.normalize(config.unicode_form.upper(), text)  # type: ignore[arg-type]
-    return (text.translate(_CONTROL_TABLE) if _CONTROL.search(text) else text).strip()
+    # Control characters in wrongly decoded text are bytes of letters: without them, its filter would not know it.
+    if _CONTROL.search(text) and not (config.drop_mojibake and was_misread(text)):
+        text = text.translate(_CONTROL_TABLE)
+    return text.strip()
 
 
 def digest_of(text: str) -> int:
@@ -193,6 +252,27 @@ def _bare(text: str) -> str:
     if "{" in text:
         text = _PLACEHOLDER.sub(f" {_MARK} ", text)
     return _NUMBER.sub("0", unicodedata.normalize("NFKC", text).casefold().translate(_BARE))
+
+
+def _latin_key(text: str) -> str | None:
+    """The key of a text of Latin-1, ten times as fast; None for what has other characters, or placeholders."""
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+    if _OTHERWISE.search(raw):
+        return None
+    return _NUMBER.sub("0", raw.translate(_LATIN, _SILENT).replace(b"\xdf", b"ss").decode("latin-1"))
+
+
+# What becomes of each character of Latin-1 by itself: another one, nothing, or something that is no one character.
+_ALONE = ["".join(_bare(chr(code)).split()) for code in range(256)]
+_LATIN = bytes(ord(key) if len(key) == 1 and key < "\u0100" else code for code, key in enumerate(_ALONE))
+_SILENT = bytes(code for code, key in enumerate(_ALONE) if not key)
+_OTHERWISE = re.compile(
+    b"[{" + b"".join(re.escape(bytes([code])) for code, key in enumerate(_ALONE) if len(key) > 1 and code != 0xDF)
+    + b"".join(re.escape(bytes([code])) for code, key in enumerate(_ALONE) if len(key) == 1 and key >= "\u0100") + b"]"
+)  # fmt: skip
 
 
 def _words(text: str) -> list[str]:

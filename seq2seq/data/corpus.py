@@ -107,7 +107,7 @@ def read_corpus(
     counts: Counter[str] | None = None,
     keep_empty: bool = False,
 ) -> Iterator[SentencePair]:
-    """The sentence pairs of a corpus, in its order and in bounded memory.
+    """The sentence pairs of a corpus, in its order and in bounded memory, with its tag before each source.
 
     The columns of JSONL and of tables are those that the corpus names, else a `translation` column with a text for
     each language, else columns named as the languages, else `source` and `target`. In a TSV, tabs separate columns and
@@ -133,13 +133,18 @@ def read_corpus(
         pair = SentencePair(*(_one_line(value, counts) for value in sides))
         empty = next((side for side in (0, 1) if not pair[side].strip()), None)
         if empty is None or keep_empty:
-            yield pair
+            yield tagged(pair, corpus.tag)
         elif corpus.drop_empty:
             counts[f"empty_{_SIDES[empty]}"] += 1
         else:
             raise DataError(
                 f"{rows.place(number, empty)}: the {_SIDES[empty]} side is empty; mend it, or set `drop_empty` = true"
             )
+
+
+def tagged(pair: SentencePair, tag: str) -> SentencePair:
+    """A pair with a tag before its source; without one, as it is."""
+    return SentencePair(f"{tag} {pair.source}", pair.target) if tag else pair
 
 
 def _problem(value: Any) -> str:

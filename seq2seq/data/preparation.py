@@ -29,11 +29,12 @@ import numpy as np
 
 from seq2seq.config import Config, CorpusConfig, PrepareConfig
 from seq2seq.data.arrow_files import arrow_of, describe, pairs_of, read_json
-from seq2seq.data.cleaning import Judge, digest_of, identities
-from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.cleaning import REASONS, Judge, digest_of, identities
+from seq2seq.data.corpus import SentencePair, read_corpus, tagged
 from seq2seq.data.duplicates import Flags, first_occurrences
 from seq2seq.data.processes import cores, in_processes
 from seq2seq.data.report_page import page
+from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_directory, atomic_write, atomic_write_bytes, remove_leftovers, sha256_of, write_json
 from seq2seq.settings import to_dict
@@ -136,59 +137,71 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     remove_leftovers(work)
     languages = (config.data.source_language, config.data.target_language)
     corpora = [each for each in (config.data.validation, config.data.test) if each]
-    held_out = [pair for corpus in corpora for pair in read_corpus(corpus, languages)]
-    Judge(config.prepare, languages, held_out)  # refuses here what it would refuse in the workers
+    held_out = [pair for corpus in corpora for pair in read_corpus(replace(corpus, tag=""), languages)]
+    kinds = list(dict.fromkeys(config.prepare_each))
+    sides = Sides.learn(_pairs(config)) if any(kind.drop_swapped for kind in kinds) else None
+    for kind in kinds:
+        Judge(kind, languages, held_out, sides)  # refuses here what it would refuse in the workers
     parts: list[Path] = []
 
-    def jobs() -> Iterator[tuple[list[SentencePair], Path]]:
-        for part, block in _blocks(config.data.train, languages, work):
+    def jobs() -> Iterator[tuple[list[SentencePair], PrepareConfig, str, Path]]:
+        for part, kind, tag, block in _blocks(config, work):
             parts.append(part)
             if part.with_suffix(".json").exists():
                 progress(len(block))
             else:
-                yield block, part
+                yield block, kind, tag, part
 
-    begin = partial(_begin, config.prepare, languages, held_out)
+    begin = partial(_begin, kinds, languages, held_out, sides)
     for pairs in in_processes(_judge_block, jobs(), begin, cores()):
         progress(pairs)
     return parts
 
 
-def _blocks(
-    corpora: Sequence[CorpusConfig], languages: tuple[str, str], work: Path
-) -> Iterator[tuple[Path, list[SentencePair]]]:
-    """Blocks of pairs as they are read, and where their parts go."""
-    for number, corpus in enumerate(corpora):
-        pairs = read_corpus(corpus, languages, keep_empty=corpus.drop_empty)  # the first filter drops and counts them
+def _pairs(config: Config) -> Iterator[SentencePair]:
+    """All training pairs, with text on both sides."""
+    languages = (config.data.source_language, config.data.target_language)
+    return chain.from_iterable(read_corpus(replace(corpus, tag=""), languages) for corpus in config.data.train)
+
+
+def _blocks(config: Config, work: Path) -> Iterator[tuple[Path, PrepareConfig, str, list[SentencePair]]]:
+    """Blocks of pairs as they are read, where their parts go, how they are cleaned, and the tag that they get then."""
+    languages = (config.data.source_language, config.data.target_language)
+    for number, (corpus, kind) in enumerate(zip(config.data.train, config.prepare_each, strict=True)):
+        # Pairs with an empty side are for the first filter to drop, and count.
+        pairs = read_corpus(replace(corpus, tag=""), languages, keep_empty=corpus.drop_empty)
         for block_number in count():
             if not (block := list(islice(pairs, BLOCK))):
                 break
-            yield work / f"corpus{number:03}-{block_number:06}", block
+            yield work / f"corpus{number:03}-{block_number:06}", kind, corpus.tag, block
 
 
-_judge: Judge | None = None  # of a worker process
-_config: PrepareConfig | None = None
+_judges: dict[PrepareConfig, Judge] = {}  # of a worker process
 
 
-def _begin(config: PrepareConfig, languages: tuple[str, str], held_out: Sequence[SentencePair]) -> None:
+def _begin(
+    kinds: Sequence[PrepareConfig],
+    languages: tuple[str, str],
+    held_out: Sequence[SentencePair],
+    sides: Sides | None,
+) -> None:
     """Make a worker process ready."""
-    global _judge, _config
-    _judge, _config = Judge(config, languages, held_out), config
+    _judges.clear()
+    _judges.update({kind: Judge(kind, languages, held_out, sides) for kind in kinds})
 
 
-def _judge_block(block: Sequence[SentencePair], part: Path) -> int:
-    """Write a part: the pairs that stay, their keys, and last what was dropped; return the number of pairs."""
-    assert _judge is not None
-    assert _config is not None
+def _judge_block(block: Sequence[SentencePair], config: PrepareConfig, tag: str, part: Path) -> int:
+    """Write a part: the pairs that stay, with their tag, their keys, and last what was dropped; how many were read."""
+    judge = _judges[config]
     kept: list[SentencePair] = []
-    dropped: dict[str, list[SentencePair]] = {name: [] for name in _judge.reasons}
+    dropped: dict[str, list[SentencePair]] = {name: [] for name in judge.reasons}
     for raw in block:
-        pair = _judge.tidied(raw)
-        if reason := _judge.reason(pair):
+        pair = judge.tidied(raw)
+        if reason := judge.reason(pair):
             dropped[reason].append(pair)
         else:
-            kept.append(pair)
-    keys = np.array([identities(pair, _config) for pair in kept], dtype=np.uint64).reshape(len(kept), _kinds(_config))
+            kept.append(tagged(pair, tag))
+    keys = np.array([identities(pair, config) for pair in kept], dtype=np.uint64).reshape(len(kept), _kinds(config))
     for number, column in enumerate(keys.T):
         _save_keys(part.with_suffix(f".{number}.npy"), column)
     atomic_write_bytes(part.with_suffix(".arrow"), arrow_of(kept))
@@ -293,13 +306,14 @@ class _Funnel:
     def report(self) -> dict[str, Any]:
         """Everything, as plain values."""
         filters, rest = [], self._read
-        for name, number in self._dropped.items():
+        dropped = {name: self._dropped[name] for name in REASONS if name in self._dropped}
+        for name, number in dropped.items():
             samples = self._samples[name]
             filters.append({"name": name, "in": rest, "dropped": number, "out": rest - number, "samples": samples})
             rest -= number
         return {
             "read": self._read,
-            "dropped": dict(self._dropped),
+            "dropped": dropped,
             "kept": self._kept,
             "filters": filters,
             "words": [

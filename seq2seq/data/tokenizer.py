@@ -14,6 +14,7 @@ import random
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,20 @@ class Tokenizer:
         """The piece of every target id."""
         return self.target.tokens(ids)
 
+    def check_tag(self, tag: str) -> None:
+        """Refuse a tag that is not one piece of the source vocabulary, beside what marks the begin of a word.
+
+        Raises:
+            TokenizerError: if it would be split, or is unknown.
+        """
+        ids = self.source.encode([tag])[0][:-1]
+        if self.unk_id in ids or self.source.tokens(ids) not in ([tag], ["▁", tag], [f"▁{tag}"]):
+            known = ", ".join(self.user_symbols) or "none"
+            raise TokenizerError(
+                f"tag {tag!r}: is no piece of the vocabulary (symbols it knows: {known}); train a tokenizer with it, "
+                "by a `tag` of a corpus or `tokenizer.user_symbols`"
+            )
+
     def save(self, folder: Path | str) -> None:
         """Write its files and tokenizer.toml into a folder, whole or not at all; a tokenizer there is replaced.
 
@@ -198,6 +213,11 @@ def train_tokenizer(
     )
     tokenizer.save(output)
     return tokenizer
+
+
+def with_tags(config: TokenizerConfig, tags: Sequence[str]) -> TokenizerConfig:
+    """The settings of a tokenizer that has each tag as one piece."""
+    return replace(config, user_symbols=tuple(dict.fromkeys([*config.user_symbols, *tags])))
 
 
 def check_output(folder: Path) -> None:

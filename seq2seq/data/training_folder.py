@@ -25,7 +25,7 @@ from seq2seq.data.corpus import read_corpus, write_lines
 from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, hashes_of, prepare, write_report
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import BESIDE, write_tokens
-from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.files import remove_directory, write_json
 from seq2seq.settings import to_dict
 
@@ -68,17 +68,20 @@ def _tokenizer(config: Config, output: Path) -> tuple[Tokenizer, bool]:
     """The tokenizer, and whether it was there."""
     lock, folder = read_json(output / LOCK), output / _TOKENIZER
     given = _given(config)
-    settings = {name: value for name, value in to_dict(config.tokenizer).items() if name != "path"}
+    wanted = with_tags(config.tokenizer, config.tags)
+    settings = {name: value for name, value in to_dict(wanted).items() if name != "path"}
     made_from = {"given": given.hash} if given else {"text": fingerprint_of(output / CORPUS), "settings": settings}
     if lock.get("tokenizer") == {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}:
         return Tokenizer.load(folder), True
     if folder.exists():
         remove_directory(folder)
     if given:
+        for tag in config.tags:
+            given.check_tag(tag)
         given.save(folder)
         tokenizer = given
     else:
-        tokenizer = train_tokenizer(config.tokenizer, _lines(output, 0), _lines(output, 1), folder)
+        tokenizer = train_tokenizer(wanted, _lines(output, 0), _lines(output, 1), folder)
     _lock(output, {"tokenizer": {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}})
     return tokenizer, False
 
@@ -133,10 +136,8 @@ def _write_config(config: Config, output: Path) -> None:
 
 
 def _at(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
-    """A training corpus as it was prepared; how it is used, such as its weight, stays."""
-    nowhere = CorpusConfig(path=str(folder))
-    names = ("source", "target", "path", "dataset", "subset", "split", "revision", "source_column", "target_column")
-    return replace(corpus, **{name: getattr(nowhere, name) for name in names})
+    """A training corpus as it was prepared, clean and with its tag before each source; its weight stays."""
+    return CorpusConfig(path=str(folder), weight=corpus.weight)
 
 
 def _coverage(stores: Mapping[str, TokenStore], max_length: int) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class Translator:
 
         Raises:
             DecodingError: if a sentence is longer than the model takes and `too_long` is "refuse".
+            TokenizerError: if the `tag` of the settings is no piece of the vocabulary.
         """
         if isinstance(texts, str):
             raise DecodingError(f"translate({texts[:40]!r}): got a text; give a list of sentences, translate([text])")
@@ -155,8 +156,12 @@ class Translator:
         limit = self.engine.max_length
         parts: list[_Part] = []
         too_long: list[tuple[int, int]] = []  # number, from 1, and length in tokens
-        for i, (text, tokens) in enumerate(zip(texts, self.tokenizer.encode_source(texts), strict=True)):
-            if not text.strip() or len(tokens) <= 1:  # nothing, or nothing but the end
+        nothing = 1  # tokens: the end, and those of the tag
+        if config.tag:
+            self.tokenizer.check_tag(config.tag)
+            nothing = len(self.tokenizer.encode_source([config.tag])[0])
+        for i, (text, tokens) in enumerate(zip(texts, self._encode(texts, config.tag), strict=True)):
+            if not text.strip() or len(tokens) <= nothing:
                 continue
             if len(tokens) <= limit:
                 parts.append(_Part(first + i, 0, tokens, text))
@@ -164,15 +169,18 @@ class Translator:
             too_long.append((first + i + 1, len(tokens)))
             if config.too_long == "refuse":
                 raise DecodingError(f"{_too_long(too_long, limit)}; shorten it, or set `decoding.too_long` = 'split'")
-            parts += self._split(text, first + i)
+            parts += self._split(text, first + i, config.tag)
         if too_long:
             _LOG.warning("%s; translated in parts", _too_long(too_long, limit))
         return parts
 
-    def _split(self, text: str, sentence: int) -> list[_Part]:
+    def _encode(self, texts: Sequence[str], tag: str) -> list[list[int]]:
+        return self.tokenizer.encode_source([f"{tag} {text}" for text in texts] if tag else texts)
+
+    def _split(self, text: str, sentence: int, tag: str) -> list[_Part]:
         limit = self.engine.max_length
-        texts = split_text(text, lambda part: len(self.tokenizer.encode_source([part])[0]) <= limit)
-        encoded = zip(self.tokenizer.encode_source(texts), texts, strict=True)
+        texts = split_text(text, lambda part: len(self._encode([part], tag)[0]) <= limit)
+        encoded = zip(self._encode(texts, tag), texts, strict=True)
         parts = [_Part(sentence, i, tokens, part_text) for i, (tokens, part_text) in enumerate(encoded)]
         for part in parts:
             if len(part.tokens) > limit:

@@ -16,6 +16,7 @@ import numpy as np
 from seq2seq.config import Config
 from seq2seq.data.batching import Batch, Examples, Ints, TokenSequences, make_batch, plan_batches
 from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.noise import noisy
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
@@ -92,7 +93,7 @@ class Feed:
         self._tokenizer = tokenizer
         self._group = group
         self._stores = stores
-        self._data = config.data
+        self._data, self._noise, self._segments_anew = config.data, config.noise, config.segments_anew
         self._max_length, self._longest = config.data.max_length, config.model.max_length
         self._size = sum(store.fitting(self._max_length) for store in stores)
         self.counts: Counter[str] = sum((store.counts for store in stores), Counter())
@@ -158,7 +159,7 @@ class Feed:
     def _runs_of(self, epoch: int) -> list[list[Run]]:
         """The runs of each pool of an epoch: which pairs an epoch takes is decided here and in `_read`, by shares."""
         if epoch != self._epoch:
-            size = SAMPLED_POOL_TOKENS if self._training.subword_sampling else POOL_TOKENS
+            size = SAMPLED_POOL_TOKENS if self._segments_anew else POOL_TOKENS
             weights = weights_in(epoch, self._data, [len(store) for store in self._stores])
             self._runs = pools_of(self._stores, weights, size, self._training.seed, epoch)
             self._epoch = epoch
@@ -182,16 +183,21 @@ class Feed:
         return rows, store.read(rows)
 
     def _segmented(self, run: Run, epoch: int) -> Examples:
-        """A run as an epoch sees it: in its best segmentation, or with subword sampling in a random one.
+        """A run as an epoch sees it: in its best segmentation, or with noise, or with subword sampling in a random one.
 
         The only place where training makes ids of text again. They are a function of the seed, the epoch and the run;
-        where the model does not take as many, the best segmentation stays.
+        where the model does not take as many, the best segmentation of the plain text stays.
         """
         rows, plain = self._read(run, epoch)
-        if not self._training.subword_sampling:
+        if not self._segments_anew:
             return plain
-        pairs = self._stores[run.corpus].pairs(rows)
-        seed = self._training.seed + 1_000_003 * epoch + (run.number << 64)
+        tags, seed = self._tokenizer.user_symbols, self._training.seed
+        numbers = (int(row) + (run.number << 32) for row in rows)  # a pair that comes twice has different noise
+        pairs = [
+            noisy(pair, self._noise, seed, epoch, number, tags)
+            for pair, number in zip(self._stores[run.corpus].pairs(rows), numbers, strict=True)
+        ]
+        seed += 1_000_003 * epoch + (run.number << 64)
         sampled = tokenize(pairs, self._tokenizer, self._training.subword_sampling, seed)
         return Examples(
             _shortened(sampled.source, plain.source, self._longest),

@@ -13,7 +13,7 @@ from seq2seq.config import Config, load_config, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
-from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import ConfigError, DataError, TrainingError
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
@@ -60,6 +60,7 @@ def set_up_run(
     if config.training.initialise_from:
         config, tokenizer = base_of(config, tokenizer, run)
     tokenizer = _make_tokenizer(config, tokenizer, say)
+    _check_tags(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     if given:
         warn_of_unknown(_first(config, tokenizer, 0), _first(config, tokenizer, 1), tokenizer, say)
@@ -106,11 +107,19 @@ def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str]
     kind = "joint" if config.tokenizer.joint else "separate"
     say(f"training a {config.tokenizer.algorithm} tokenizer ({kind}, {config.tokenizer.vocab_size:,} pieces)")
     with tempfile.TemporaryDirectory() as folder:
-        return train_tokenizer(config.tokenizer, _side(config, 0), _side(config, 1), Path(folder) / "tokenizer")
+        wanted = with_tags(config.tokenizer, config.tags)
+        return train_tokenizer(wanted, _side(config, 0), _side(config, 1), Path(folder) / "tokenizer")
+
+
+def _check_tags(config: Config, tokenizer: Tokenizer) -> None:
+    for tag in config.tags:
+        tokenizer.check_tag(tag)
 
 
 def _side(config: Config, side: int) -> Iterator[str]:
-    return (pair[side] for pair in read_pairs(config))
+    """The text of a side, without tags, which are symbols of the tokenizer and no text."""
+    train = tuple(replace(corpus, tag="") for corpus in config.data.train)
+    return (pair[side] for pair in read_pairs(replace(config, data=replace(config.data, train=train))))
 
 
 def _first(config: Config, tokenizer: Tokenizer, side: int) -> Iterator[str]:
@@ -140,6 +149,7 @@ def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
 def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Config, Tokenizer]:
     """Resume: model and tokenizer must be what they were; other changes are said."""
     tokenizer = Tokenizer.load(run / "tokenizer")
+    _check_tags(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]

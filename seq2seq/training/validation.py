@@ -30,13 +30,16 @@ def read_validation_pairs(config: Config) -> list[SentencePair]:
 def validate(
     model: Transformer, tokenizer: Tokenizer, pairs: Sequence[SentencePair], config: Config
 ) -> dict[str, float]:
-    """Score a model on held-out pairs: `loss` in nats for each target token, `bleu` and `chrf` from 0 to 100."""
+    """Score a model on held-out pairs: `loss` in nats for each target token, `bleu` and `chrf` from 0 to 100.
+
+    What tags there are, the pairs have already.
+    """
     was_training = model.training
     model.eval()
     try:
         translated = pairs[: config.training.validation_sentences or None]
         beam_size = config.training.validation_beam_size
-        decoding = replace(config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off")
+        decoding = replace(config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="")
         translator = Translator(model, tokenizer, decoding)
         hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
         references = [pair.target for pair in translated]

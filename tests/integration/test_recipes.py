@@ -18,7 +18,9 @@ from seq2seq import fetch
 from seq2seq.config import CorpusConfig
 from seq2seq.data.corpus import SentencePair, read_lines
 from seq2seq.errors import RecipeError
+from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import load_recipe, run_recipe
+from seq2seq.stages import StageRecord
 
 FOLDER = Path(str(resources.files("seq2seq_recipes")))
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -195,3 +197,30 @@ def test_a_recipe_script_run_by_itself_does_what_recipe_run_does(tmp_path: Path)
     assert scores["bleu"]["signature"] in first.stdout and "seq2seq translate" in first.stdout
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
     assert second.stdout == first.stdout and second.stderr.count("done already") == 5
+
+
+def test_each_corpus_of_a_recipe_is_cleaned_its_own_way(
+    hub: list[tuple[CorpusConfig, tuple[str, str]]], tmp_path: Path
+) -> None:
+    (tmp_path / "two.toml").write_text(
+        "[data]\nsource_language = 'de'\ntarget_language = 'en'\n"
+        "train = [{ dataset = 'a' }, { dataset = 'b', split = 'another', prepare = { max_words = 5 } }]\n"
+        "[recipe]\nvalidation_size = 5\ntest_size = 5\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "two.py").write_text(
+        "from seq2seq.fetch import fetch_hub\ndef fetch(config, output):\n    fetch_hub(config.data, output)\n"
+    )
+    recipe = load_recipe(tmp_path / "two.toml")
+    run = tmp_path / "run"
+    pipeline = Pipeline(recipe.config, recipe.script, run, None, "cpu", print, StageRecord(run))
+    pipeline.fetch()
+    pipeline.prepare()
+    of_b = {pair.source for pair in pairs(8, seed=len("another"))}
+    kept = [set(read_lines(tmp_path / f"run/data/{name}.de")) for name in ("train", "validation", "test")]
+    assert any(len(line.split()) > 5 for line in of_b)
+    assert all(len(line.split()) <= 5 for line in of_b & set().union(*kept))
+    assert any(len(line.split()) > 5 for line in kept[0])
+    (tmp_path / "run/raw" / fetch.COUNTS).unlink()
+    with pytest.raises(RecipeError, match=r"no .*train\.counts\.json says how many lines"):
+        pipeline.prepare()

@@ -1,4 +1,5 @@
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,6 +12,7 @@ from seq2seq.config import (
     Config,
     CorpusConfig,
     ModelConfig,
+    PrepareConfig,
     config_from_dict,
     config_to_dict,
     load_config,
@@ -42,6 +44,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "back_translation.tag": st.sampled_from(["", "<bt>"]),
     "decoding.beam_size": st.integers(200, 300),
     "decoding.min_length_ratio": st.floats(0, 0.5),
+    "decoding.tag": st.sampled_from(["", "<2de>"]),
 }
 NAMES = st.text(st.characters(exclude_characters="\x00/", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: name not in (".", "..") and not name.startswith("~")
@@ -202,6 +205,18 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[[data.train]]\npath = 'a'\nweight = -1\n", "`weight` = -1.0: must be from 0 to 1000"),
         (b"[[data.train]]\npath = 'a'\nweight = inf\n", "`weight` = inf: must be from 0 to 1000"),
         (b"[data.validation]\npath = 'a'\nweight = 2\n", "`data.validation.weight` = 2.0: is for training corpora"),
+        (b"[data.validation]\npath = 'a'\nprepare = {}\n", "`data.validation.prepare`: is for training corpora"),
+        (b"[[data.train]]\npath = 'a'\nprepare = 3\n", "`data.train[0].prepare` = 3: expected a table"),
+        (
+            b"[[data.train]]\npath = 'a'\nprepare = { max_ration = 2.0 }\n",
+            "`data.train[0].prepare.max_ration`: unknown setting; did you mean `data.train[0].prepare.max_ratio`?",
+        ),
+        (
+            b"[prepare]\ndeduplicate = false\n[[data.train]]\npath = 'a'\nprepare = { deduplicate = true }\n",
+            "`data.train[0].prepare.deduplicate`: must be the same for all corpora; set `prepare.deduplicate`",
+        ),
+        (b"[[data.train]]\npath = 'a'\ntag = 'to de'\n", "`tag` = 'to de': has space in it"),
+        (b"[decoding]\ntag = ' <2de>'\n", "`decoding.tag` = ' <2de>': has space in it"),
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
         (b"[training]\nr_drop = 5\n[model]\ndropout = 0.0\n", "`training.r_drop` = 5.0: compares what"),
         (b"[distillation]\nweight = 0\n", "`distillation.weight` = 0: leaves nothing"),
@@ -219,6 +234,18 @@ def test_mistakes_are_named_with_file_value_and_remedy(tmp_path: Path, content: 
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_corpus_has_its_own_way_of_cleaning_on_top_of_the_common_one(tmp_path: Path) -> None:
+    text = (
+        "[prepare]\nmax_words = 50\nmax_ratio = 3.0\n[[data.train]]\npath = 'a'\n"
+        "[[data.train]]\npath = 'b'\nprepare = { max_ratio = 2.0, drop_copies = true }\n"
+    )
+    config = load_config(write(tmp_path / "c.toml", text), ["prepare.max_words=40"])
+    common = PrepareConfig(max_words=40, max_ratio=3.0)
+    assert config.prepare_each == (common, replace(common, max_ratio=2.0, drop_copies=True))
+    save_config(config, tmp_path / "saved.toml")
+    assert load_config(tmp_path / "saved.toml") == config
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:

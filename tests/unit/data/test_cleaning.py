@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import PrepareConfig
-from seq2seq.data.cleaning import _words, clean, near_duplicate_key, split_held_out
+from seq2seq.data.cleaning import _NUMBER, _bare, _latin_key, _words, clean, near_duplicate_key, split_held_out
 from seq2seq.data.corpus import SentencePair
 from seq2seq.errors import DataError
 
@@ -72,6 +72,13 @@ def test_fit_pairs_are_kept_as_they_are(pair: tuple[str, str]) -> None:
 def test_control_characters_go_and_text_stays() -> None:
     kept, _ = cleaned(("\ufeff a\x00b\tc\rd\x85e \u00ad", "\u3000g\u0301é\x1b "))
     assert kept == [("ab c d e \u00ad", "ǵé")]
+
+
+def test_control_characters_do_not_hide_wrongly_decoded_text() -> None:
+    wrong = "„Anführung“".encode().decode("latin-1")
+    assert cleaned(("quotation", wrong)) == ([], {"mojibake": 1})
+    kept, _ = cleaned(("quotation", wrong), config=replace(CONFIG, drop_mojibake=False))
+    assert not any("\x80" <= char < "\xa0" for char in kept[0].target)
 
 
 @pytest.mark.parametrize(("form", "expected"), [("none", "g\u0301ﬁ"), ("nfc", "ǵﬁ"), ("nfkc", "ǵfi")])
@@ -137,6 +144,13 @@ def test_texts_that_nearly_equal_have_one_key(texts: list[str]) -> None:
 )
 def test_texts_that_differ_have_different_keys(one: str, other: str) -> None:
     assert near_duplicate_key(one) != near_duplicate_key(other)
+
+
+@given(text=st.text(st.characters(codec="latin-1")))
+def test_the_quick_key_of_latin_text_is_the_key(text: str) -> None:
+    quick = _latin_key(text)
+    assert quick in (None, _NUMBER.sub("0", "".join(_bare(text).split())))
+    assert quick is not None or any(char in "{¨¯´µ¸¼½¾" for char in text)
 
 
 @given(text=st.text(st.characters(codec="utf-8")))

@@ -266,3 +266,9 @@ def test_absent_text_is_empty_and_line_breaks_become_spaces(tmp_path: Path) -> N
 
 def test_an_empty_jsonl_has_no_pairs(tmp_path: Path) -> None:
     assert pairs_of(path=write(tmp_path / "a.jsonl.gz", "")) == []
+
+
+def test_a_tag_is_put_before_each_source(tmp_path: Path) -> None:
+    write(tmp_path / "s", "a\n\nb c\n")
+    write(tmp_path / "t", "A\nx\nB C\n")
+    assert pairs_of(source=tmp_path / "s", target=tmp_path / "t", tag="<bt>") == [("<bt> a", "A"), ("<bt> b c", "B C")]

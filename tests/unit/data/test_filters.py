@@ -23,6 +23,7 @@ from seq2seq.data.filters import (
     other_language,
     repeats,
 )
+from seq2seq.data.sides import Sides
 from seq2seq.errors import ConfigError
 
 ENGLISH = "The file could not be opened for reading."
@@ -103,7 +104,11 @@ def test_script(text: str, scripts: tuple[str, ...], expected: bool) -> None:
         ("two of 7", "2 von sieben", False),
         ("chapter 03", "Kapitel 3", False),
         ("in 2025", "im Jahr 2026", True),
-        ("10 and 10", "10", True),
+        ("10 and 10", "10", False),
+        ("on 2026-11-05", "am 05.11.2026", False),
+        ("on 2026-11-05", "am 06.11.2026", False),
+        ("on 2026-11-25", "am 24.11.2026", True),
+        ("10 of 20", "20 von 30", True),
         ("٢٠٢٦ سنة", "2026", False),
     ],
 )
@@ -136,6 +141,7 @@ def test_language_tells_swapped_and_foreign_sides() -> None:
     assert drops(SentencePair(ENGLISH, ENGLISH))
     assert drops(SentencePair("Le fichier n'a pas pu être ouvert en lecture.", GERMAN))
     assert not drops(SentencePair("OpenOffice", "OpenOffice"))
+    assert not drops(SentencePair("/etc/einstellungen/der_benutzer.conf", "/etc/settings/of_the_users.conf"))
 
 
 @pytest.mark.parametrize(
@@ -155,11 +161,11 @@ def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
 def test_filters_are_asked_in_the_order_of_the_settings() -> None:
     config = PrepareConfig(
         max_words=9, max_repetition=3, drop_copies=True, min_letters=0.1, source_scripts=("LATIN",),
-        match_numbers=True, identify_language=True,
+        match_numbers=True, drop_swapped=True, identify_language=True,
     )  # fmt: skip
-    names = [each.name for each in filters_of(config, ("en", "de"))]
+    names = [each.name for each in filters_of(config, ("en", "de"), Sides({}))]
     assert names == [
         "empty", "mojibake", "too_long", "too_many_words", "ratio", "repetition", "copy", "letters", "script",
-        "numbers", "language",
+        "numbers", "swapped", "language",
     ]  # fmt: skip
     assert [each.name for each in filters_of(PrepareConfig(), ("", ""))] == ["empty", "mojibake", "too_long", "ratio"]

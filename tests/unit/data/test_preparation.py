@@ -16,9 +16,10 @@ import pytest
 
 from seq2seq.config import Config, CorpusConfig, DataConfig, PrepareConfig
 from seq2seq.data import preparation
-from seq2seq.data.cleaning import clean
+from seq2seq.data.cleaning import REASONS, clean, clean_each
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.preparation import prepare
+from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 
 SETTINGS = PrepareConfig(max_characters=60, drop_copies=True, max_repetition=3, source_scripts=("LATIN",))
@@ -77,6 +78,34 @@ def test_what_is_kept_and_counted_is_what_clean_keeps_and_counts(
     assert {name: n for name, n in done.report["dropped"].items() if n} == counts
     assert done.report["read"] == 288
     assert done.report["kept"] == 288 - counts.total()
+
+
+def test_a_corpus_is_cleaned_its_own_way(config: Config, tmp_path: Path) -> None:
+    own = PrepareConfig(max_characters=20, min_letters=0.9, drop_swapped=True)
+    first, second = config.data.train
+    config = replace(config, data=replace(config.data, train=(first, replace(second, prepare=own))))
+    done = prepare(config, tmp_path / "out")
+    assert config.data.validation is not None
+    assert config.data.test is not None
+    counts: Counter[str] = Counter()
+    held_out = [*read_corpus(config.data.validation), *read_corpus(config.data.test)]
+    each = [(list(read_corpus(corpus, keep_empty=True)), kind) for corpus, kind in ((first, SETTINGS), (second, own))]
+    learnt = Sides.learn([*read_corpus(first), *read_corpus(second)])
+    assert read(tmp_path / "out") == list(clean_each(each, held_out, counts, sides=learnt))
+    assert {name: n for name, n in done.report["dropped"].items() if n} == counts
+    names = [each["name"] for each in done.report["filters"]]
+    assert names == [name for name in REASONS if name in names]
+    assert {"script", "letters", "repetition", "swapped"} <= set(names)
+
+
+def test_tags_are_put_before_what_was_judged_without_them(config: Config, tmp_path: Path) -> None:
+    plain = prepare(config, tmp_path / "plain")
+    tagged = tuple(replace(corpus, tag="<bt>") for corpus in config.data.train)
+    assert config.data.validation is not None
+    data = replace(config.data, train=tagged, validation=replace(config.data.validation, tag="<bt>"))
+    done = prepare(replace(config, data=data), tmp_path / "tagged")
+    assert done.report["dropped"] == plain.report["dropped"]
+    assert read(tmp_path / "tagged") == [(f"<bt> {pair.source}", pair.target) for pair in read(tmp_path / "plain")]
 
 
 def test_counts_of_the_report_add_up(config: Config, tmp_path: Path) -> None:

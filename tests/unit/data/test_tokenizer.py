@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.config import TokenizerConfig
-from seq2seq.data.tokenizer import Tokenizer, sample_lines, train_tokenizer
+from seq2seq.data.tokenizer import Tokenizer, sample_lines, train_tokenizer, with_tags
 from seq2seq.errors import TokenizerError
 
 
@@ -37,6 +37,21 @@ class Train:
 @pytest.fixture
 def train(tokenizer_config: TokenizerConfig, source_lines: list[str], target_lines: list[str], tmp_path: Path) -> Train:
     return Train(tokenizer_config, source_lines, target_lines, tmp_path / "t")
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+@pytest.mark.parametrize("joint", [True, False])
+def test_tags_are_never_split(tokenizer_config: TokenizerConfig, train: Train, algorithm: str, joint: bool) -> None:
+    config = with_tags(replace(tokenizer_config, user_symbols=("<x>",)), ("<2de>", "<x>"))
+    tokenizer = train(algorithm=algorithm, joint=joint, user_symbols=config.user_symbols)
+    assert tokenizer.user_symbols == ("<x>", "<2de>")
+    tokenizer.check_tag("<2de>")
+    for seed in range(20):
+        ids = tokenizer.encode_source(["<2de> der Hund"], 0.3, seed)[0]
+        assert tokenizer.source.tokens(ids)[:2] == ["▁", "<2de>"]
+        assert tokenizer.decode_source(ids) == "<2de> der Hund"
+    with pytest.raises(TokenizerError, match=r"tag '<2fr>': is no piece .*it knows: <x>, <2de>\); train a"):
+        tokenizer.check_tag("<2fr>")
 
 
 class TestTraining:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.translator import Translation, Translator, _lengths
-from seq2seq.errors import DecodingError
+from seq2seq.errors import DecodingError, TokenizerError
 
 GREEDY = DecodingConfig(beam_size=1)
 BEAM = DecodingConfig(beam_size=4, n_best=3)
@@ -261,3 +261,26 @@ def test_errors_of_the_input_come_through(translator, sentences) -> None:
 def test_dropout_is_off(model, tokenizer) -> None:
     made = Translator(copy.deepcopy(model).train(), tokenizer)
     assert not any(module.training for module in made.engine.model.modules())
+
+
+# --- tags
+
+
+@SEARCHES
+def test_a_tag_is_put_before_every_text_and_every_part_of_one(translator, tokenizer, sentences, config) -> None:
+    tag = next(piece[1:] for piece in tokenizer.source.tokens(range(300, 340)) if len(piece) > 2 and piece[0] == "▁")
+    texts = [*sentences[:20], "", "  "]
+    found = translator.translate(texts, replace(config, tag=tag))
+    typed = translator.translate([f"{tag} {text}" if text.strip() else "" for text in texts], config)
+    assert [each.source for each in found] == texts
+    assert [each.n_best for each in found] == [each.n_best for each in typed]
+    long = " ".join(sentences)
+    parts = translator._parts([long], 0, replace(config, tag=tag))
+    begin = tokenizer.encode_source([tag])[0][:-1]
+    assert len(parts) > 5
+    assert all(part.tokens[: len(begin)] == begin and len(part.tokens) <= 64 for part in parts)
+
+
+def test_a_tag_that_would_be_split_is_refused(translator) -> None:
+    with pytest.raises(TokenizerError, match="tag '<2fr>': is no piece of the vocabulary"):
+        translator.translate(["a"], replace(GREEDY, tag="<2fr>"))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
 from seq2seq.config import Config, TokenizerConfig, load_config
 from seq2seq.data.tokenizer import train_tokenizer
-from seq2seq.errors import CheckpointError, ConfigError, TrainingError
+from seq2seq.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.fine_tuning import describe_unknown, freeze, merge
 from seq2seq.training.trainer import train
@@ -238,3 +238,10 @@ def test_a_merged_run_is_plain_and_the_same(tune, trained_run: Path, tmp_path: P
         assert torch.equal(tensor, weights(again)[name])
     with pytest.raises(CheckpointError, match="is there already"):
         merge(run, plain)
+
+
+def test_a_tag_that_the_run_does_not_know_is_refused(tune, tmp_path: Path) -> None:
+    config = tune()
+    tagged = (replace(config.data.train[0], tag="<bt>"),)
+    with pytest.raises(TokenizerError, match="tag '<bt>': is no piece of the vocabulary"):
+        train(replace(config, data=replace(config.data, train=tagged)), tmp_path / "run", device="cpu")

@@ -1,0 +1,72 @@
+"""`seq2seq prepare` and `seq2seq doctor` of a recipe by its name: its corpus is fetched, and is the same each time."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config import CorpusConfig
+from seq2seq.data.corpus import read_corpus, read_lines
+from seq2seq.training import forecast as forecast_module
+from seq2seq.training.forecast import Forecast
+from tests.conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_recipe_is_prepared_and_deleted_and_made_again_the_same(here: Path, seq2seq: Command) -> None:
+    locks = []
+    for _ in range(2):
+        done = seq2seq("prepare", "reverse", "--output", "out")
+        assert done.status == 0, done.stderr
+        assert (here / "runs/reverse/raw/train.forth").exists()
+        assert not (here / "runs/reverse/data").exists(), "nothing has to be held out"
+        locks.append((here / "out/prepare.lock.json").read_bytes())
+        shutil.rmtree(here / "out")
+        shutil.rmtree(here / "runs")
+    assert locks[0] == locks[1]
+    assert json.loads(locks[0])["counts"]["read"] == 6000
+
+
+def test_text_is_held_out_as_the_recipe_does_it(here: Path, seq2seq: Command) -> None:
+    generator = random.Random(1)
+    lines = [" ".join(generator.choices("abcdefghij", k=6)) for _ in range(300)]
+    (here / "mine").mkdir()
+    for language in ("forth", "back"):
+        (here / f"mine/train.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    sizes = ("--set", "recipe.validation_size=10", "--set", "recipe.test_size=20")
+    done = seq2seq("prepare", "reverse", "--data", "mine", "--output", "out", *sizes)
+    assert done.status == 0, done.stderr
+    kept = {pair.source for pair in read_corpus(CorpusConfig(path="out/train"))}
+    held_out = {line for name in ("validation", "test") for line in read_lines(f"runs/reverse/data/{name}.forth")}
+    assert len(held_out) == 30
+    assert held_out | kept <= set(lines)
+    assert not held_out & kept
+    assert kept == set(read_lines("runs/reverse/data/train.forth"))
+
+
+def test_the_doctor_looks_at_what_the_recipe_trains_on(
+    here: Path, seq2seq: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, 100.0, 3))
+    done = seq2seq("doctor", "reverse", "--json")
+    told = json.loads(done.stdout)
+    assert told["figures"]["pairs"] == {"train": 6000, "validation": 200, "test": 200}
+    again = seq2seq("doctor", "reverse", "--json")
+    assert "== prepare: done already" in again.stderr
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize("command", ["prepare", "doctor"])
+def test_an_unknown_name_is_told(command: str, seq2seq: Command) -> None:
+    done = seq2seq(command, "revers", *(("--output", "out") if command == "prepare" else ()))
+    assert done.status == 1
+    assert "'revers': no such recipe; did you mean 'reverse'?" in done.stderr
