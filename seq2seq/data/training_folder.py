@@ -126,7 +126,7 @@ def _write_config(config: Config, output: Path) -> None:
         held_out[name] = CorpusConfig(source=str(paths[0]), target=str(paths[1])) if corpus else None
     folders = [(output / CORPUS / f"corpus{number:03}", corpus) for number, corpus in enumerate(config.data.train)]
     there = [folder.exists() for folder, _ in folders]  # of some corpora, nothing may be left
-    train = tuple(_at(*each) for each in compress(folders, there))
+    train = tuple(_at(corpus, folder) for folder, corpus in compress(folders, there))
     stages = (replace(stage, weights=tuple(compress(stage.weights, there))) for stage in config.data.curriculum)
     data = replace(
         config.data, train=train, curriculum=tuple(stages), validation=held_out["validation"], test=held_out["test"]

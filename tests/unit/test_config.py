@@ -24,7 +24,12 @@ from seq2seq.settings import declared
 
 # Ranges that fit together; what still does not is rejected below.
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "data.temperature": st.just(1.0),
+    "data.curriculum": st.just(()),
     "prepare.max_ratio": st.floats(1, 9),
+    "noise.upper_case": st.floats(0, 0.3),
+    "noise.title_case": st.floats(0, 0.3),
+    "noise.lower_case": st.floats(0, 0.3),
     "tokenizer.path": st.sampled_from(["", "/data/tokenizer"]),
     "model.preset": st.just("custom"),
     "model.num_heads": st.sampled_from([1, 2, 4]),
@@ -43,6 +48,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "back_translation.reverse_model": st.just(""),
     "back_translation.tag": st.sampled_from(["", "<bt>"]),
     "decoding.beam_size": st.integers(200, 300),
+    "decoding.candidates": st.integers(200, 300),
     "decoding.min_length_ratio": st.floats(0, 0.5),
     "decoding.tag": st.sampled_from(["", "<2de>"]),
 }
@@ -105,6 +111,14 @@ def test_a_config_survives_toml(tmp_path_factory: pytest.TempPathFactory, config
     first = path.read_bytes()
     save_config(load_config(path), path)
     assert path.read_bytes() == first
+
+
+def test_a_curriculum_survives_toml() -> None:
+    corpora = [{"path": "a.tsv"}, {"path": "b.tsv", "tag": "<bt>"}]
+    stages = [{"epochs": 2, "weights": [1.0, 0.0]}, {"weights": [1.0, 0.5]}]
+    config = config_from_dict({"data": {"train": corpora, "curriculum": stages}})
+    assert [stage.weights for stage in config.data.curriculum] == [(1.0, 0.0), (1.0, 0.5)]
+    assert config_from_dict(config_to_dict(config)) == config
 
 
 def write(path: Path, text: str) -> Path:

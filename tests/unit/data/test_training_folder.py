@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq.config import Config, CorpusConfig, DataConfig, PrepareConfig, TokenizerConfig, load_config
+from seq2seq.config import (
+    Config,
+    CorpusConfig,
+    CurriculumConfig,
+    DataConfig,
+    PrepareConfig,
+    TokenizerConfig,
+    load_config,
+)
 from seq2seq.data import preparation, token_writer, training_folder
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.token_writer import open_stores, prepared_tokens
@@ -72,6 +80,30 @@ def test_the_config_trains_on_what_was_prepared(config: Config, tmp_path: Path) 
         assert store.pairs(np.arange(len(store))) == pairs
         ids = tokenizer.encode_source([pair.source for pair in pairs])
         assert [row.tolist() for row in store.read(np.arange(len(store))).source] == ids
+
+
+def test_tags_are_in_the_text_once_and_are_pieces(config: Config, tmp_path: Path) -> None:
+    first, second = config.data.train
+    validation = replace(config.data.validation, tag="<2de>")
+    data = replace(config.data, train=(replace(first, tag="<2de>"), second), validation=validation)
+    make_ready(replace(config, data=data), tmp_path / "out")
+    ready = load_config(tmp_path / "out/config.toml")
+    assert ready.tags == ()
+    tokenizer = Tokenizer.load(ready.tokenizer.path)
+    tokenizer.check_tag("<2de>")
+    sources = [[pair.source for pair in read_corpus(each)] for each in (*ready.data.train, ready.data.validation)]
+    assert [{line.count("<2de>") for line in lines} for lines in sources] == [{1}, {0}, {1}]
+    assert all(line.startswith("<2de> ") for line in sources[0])
+
+
+def test_a_curriculum_loses_the_corpora_of_which_nothing_is_left(config: Config, tmp_path: Path) -> None:
+    first, second = config.data.train
+    stages = (CurriculumConfig(weights=(1.0, 2.0)), CurriculumConfig(weights=(0.0, 3.0)))
+    nothing = replace(first, prepare=replace(config.prepare, max_characters=1))
+    data = replace(config.data, train=(nothing, replace(second, weight=1.0)), curriculum=stages)
+    make_ready(replace(config, data=data), tmp_path / "out")
+    ready = load_config(tmp_path / "out/config.toml")
+    assert [stage.weights for stage in ready.data.curriculum] == [(2.0,), (3.0,)] and len(ready.data.train) == 1
 
 
 def test_same_input_same_bytes_and_nothing_twice(

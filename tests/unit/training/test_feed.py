@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.config import Config, CorpusConfig, CurriculumConfig, DataConfig, TokenizerConfig, TrainingConfig
+from seq2seq.config import (
+    Config,
+    CorpusConfig,
+    CurriculumConfig,
+    DataConfig,
+    NoiseConfig,
+    TokenizerConfig,
+    TrainingConfig,
+)
 from seq2seq.data.batching import plan_batches
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.token_writer import open_stores
@@ -197,6 +205,19 @@ def test_a_curriculum_has_corpora_come_one_after_another(tmp_path, tokenizer) ->
     seen = [texts_of(feed, tokenizer, epoch) for epoch in range(4)]
     assert [set(texts) for texts in seen] == [first, first, second, second]
     assert set(seen[3].values()) == {2}
+
+
+@settings(max_examples=10, deadline=None)
+@given(run_pairs=run_sizes, pool_tokens=pool_sizes)
+def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(
+    corpora: Corpora, run_pairs: int, pool_tokens: int
+) -> None:
+    folder, tokenizer = corpora
+    with sizes(run_pairs, pool_tokens):
+        config = replace(config_for(folder, LINES[6::7], weights=(2.0,)), noise=NoiseConfig(typos=1.0))
+        seen = [texts_of(feed_for(config, tokenizer), tokenizer, epoch) for epoch in (0, 0, 1)]
+    assert seen[0] == seen[1] != seen[2]
+    assert not set(seen[0]) & set(LINES) and len(seen[0]) > len(LINES[6::7])
 
 
 def test_no_weight_at_all_is_told(tmp_path, tokenizer) -> None:
