@@ -393,7 +393,7 @@ class DecodingConfig:
     ] = 32
     reverse_weight: Annotated[
         float, "of a run that translates back: candidates get score + weight * score of the source (Yee et al. 2019)"
-    ] = 1.0
+    ] = 0.5
     batch_size: Annotated[int, "sentences decoded together, at most"] = 64
     batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
     precision: Annotated[

@@ -1,14 +1,16 @@
 """Many translations of each sentence, and the choice of the best: by minimum Bayes risk, or by a reverse model.
 
 Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020, arXiv 2005.10283) chooses the candidate with the highest
-expected utility: its mean chrF or BLEU with every candidate, itself included, as the reference. Candidates that were
-sampled count as often as they were drawn, so that the mean is an estimate of the expectation over what the model
-believes; those of a beam count by their probabilities, as shares of the list's. Which search finds them, the other
-settings say. The utilities of N candidates take time in O(N^2): see `seq2seq.decoding.utility`.
+expected utility: its mean chrF or BLEU with every candidate, itself included, as the reference. Equal candidates count
+as often as they were found. Of samples the mean is an estimate of the expectation over what the model believes; the
+hypotheses of a beam are no sample, yet to count each once gave better translations than to weigh them by probability.
+Which search finds candidates, the other settings say. The utilities of N of them take time in O(N^2): see
+`seq2seq.decoding.utility`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,7 +20,7 @@ from seq2seq.config import DecodingConfig
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, Task
 from seq2seq.decoding.reranking import ReverseModel, rerank
-from seq2seq.decoding.search import Hypothesis
+from seq2seq.decoding.search import Hypothesis, best_first
 from seq2seq.decoding.utility import bleu_utilities, chrf_utilities
 from seq2seq.errors import DecodingError
 
@@ -71,7 +73,7 @@ class CandidateEngine:
         found = [hypotheses[: settings.n_best] for hypotheses in self._engine.search(tasks, settings)]
         texts = [[self._tokenizer.decode_target(each.tokens) for each in hypotheses] for hypotheses in found]
         if self._reverse is None:
-            return [expected_best(*each, config) for each in zip(found, texts, strict=True)]
+            return [_most_useful(*each, config) for each in zip(found, texts, strict=True)]
         distinct = [_distinct(*each) for each in zip(found, texts, strict=True)]
         pairs = [(task.text, text) for task, candidates in zip(tasks, distinct, strict=True) for text in candidates]
         scores = iter(self._reverse.scores(pairs, config))
@@ -91,26 +93,15 @@ class CandidateEngine:
         return replace(config, mbr="off", n_best=number, beam_size=max(config.beam_size, number))
 
 
-def expected_best(
+def _most_useful(
     hypotheses: Sequence[Hypothesis], texts: Sequence[str], config: DecodingConfig
 ) -> list[Hypothesis]:
-    """The distinct candidates, with their expected utilities as scores (0 to 100), best first; of equals, the earlier.
-
-    Args:
-        hypotheses: candidates, best first.
-        texts: of the candidates; equal ones are one candidate with the weight of all.
-        config: says how they were found, and which utility counts.
-    """
-    distinct = _distinct(hypotheses, texts)
-    numbers = {text: number for number, text in enumerate(distinct)}
-    logs = np.zeros(len(texts)) if config.sample else np.array([each.log_prob for each in hypotheses])
-    weights = np.zeros(len(distinct))
-    np.add.at(weights, [numbers[text] for text in texts], np.exp(logs - logs.max()))
+    """The distinct candidates with their expected utilities, 0 to 100, as scores: best first, of equals the earlier."""
+    distinct, counts = _distinct(hypotheses, texts), Counter(texts)
     utilities = (chrf_utilities if config.mbr == "chrf" else bleu_utilities)(list(distinct))
-    expected = utilities @ (weights / weights.sum())
-    order = np.argsort(-expected, kind="stable")
-    candidates = list(distinct.values())
-    return [candidates[i]._replace(score=float(expected[i])) for i in order]
+    expected = utilities @ np.array([counts[text] for text in distinct]) / len(texts)
+    scored = zip(distinct.values(), expected.round(9).tolist(), strict=True)  # equals differ by rounding alone
+    return best_first([candidate._replace(score=score) for candidate, score in scored])
 
 
 def _distinct(hypotheses: Sequence[Hypothesis], texts: Sequence[str]) -> dict[str, Hypothesis]:

@@ -17,8 +17,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from functools import cache
+from itertools import chain
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
@@ -73,10 +75,11 @@ def _matches(texts: Sequence[Sequence[Hashable]], order: int) -> tuple[Floats, F
             seen[ngram] += 1
             elements.append(numbers.setdefault((ngram, seen[ngram]), len(numbers)))
         sets.append(elements)
+    totals = np.array([len(each) for each in sets])
     held = np.zeros((len(texts), len(numbers)), np.float32)  # whole numbers below 2^24 are exact
-    for row, elements in zip(held, sets, strict=True):
-        row[elements] = 1
-    return (held @ held.T).astype(np.float64), np.array([len(each) for each in sets], dtype=np.float64)
+    held[np.repeat(np.arange(len(texts)), totals), np.array(list(chain(*sets)), dtype=np.int64)] = 1
+    rows = torch.from_numpy(held)  # torch keeps to the one thread that a worker has, which NumPy's BLAS does not
+    return (rows @ rows.T).double().numpy(), totals.astype(np.float64)
 
 
 @cache
