@@ -16,7 +16,7 @@ from seq2seq.settings import declared, flat, reference
 def settings_tables(runs: Sequence[Run]) -> str:
     """What differs among the runs, then all settings, folded up."""
     values = [flat(config_to_dict(run.config)) for run in runs]
-    lists = {f"data.{name}": declared(DataConfig)[name] for name in ("train", "curriculum")}  # of tables: one value each
+    lists = {f"data.{name}": declared(DataConfig)[name] for name in ("train", "curriculum")}  # each is one value
     known = {**dict(reference(Config)), **lists}
     names = list(dict.fromkeys(chain(*values)))
     header = ["setting", *(who(run.name, run.slot) for run in runs)]
