@@ -26,6 +26,8 @@ from seq2seq.errors import Seq2SeqError
 from seq2seq.memory import total_memory_mb
 
 _PAIRS = 1_000_000  # of each corpus that are read
+# Near-duplicates of held-out text are looked for among so many pairs and every tenth of the rest; the same text in all.
+_NEAR = 500_000
 _SAMPLE = 20_000  # of these that are looked at closely, and that a tokenizer and some steps are trained on
 _BYTES_IN_CHECKPOINT = 12  # for each parameter: it and the two moments of AdamW, in float32
 
@@ -97,7 +99,7 @@ class _Text(NamedTuple):
     empty: int
     carriage_returns: int
     duplicates: int
-    near: set[int]  # of all pairs, what their near-duplicates have in common
+    keys: dict[int, int]  # of each different pair a hash, and what its near-duplicates have in common, or 0
 
 
 def _read(data: DataConfig) -> dict[str, _Text]:
@@ -113,17 +115,18 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     generator = random.Random(1)
     sample: list[SentencePair] = []
     counts: Counter[str] = Counter()
-    digests: set[int] = set()
-    near: set[int] = set()
+    keys: dict[int, int] = {}
     for corpus in corpora:
         for pair in islice(read_corpus(replace(corpus, tag=""), languages, counts), _PAIRS):
             number = counts["kept"]
             counts["kept"] += 1
             counts["carriage_returns"] += pair.source.endswith("\r") or pair.target.endswith("\r")
             digest = digest_of("\n".join(pair))
-            counts["duplicates"] += digest in digests
-            digests.add(digest)
-            near.add(digest_of("\n".join(map(near_duplicate_key, pair))))
+            if digest in keys:
+                counts["duplicates"] += 1
+            else:
+                look = number < _NEAR or number % 10 == 0
+                keys[digest] = digest_of("\n".join(map(near_duplicate_key, pair))) if look else 0
             if number < _SAMPLE:
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < _SAMPLE:
@@ -131,7 +134,7 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     if not sample:
         raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
     empty = counts["empty_source"] + counts["empty_target"]
-    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], near)
+    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
 
 
 def _name(corpus: CorpusConfig) -> str:
@@ -173,11 +176,13 @@ def _of_held_out(text: dict[str, _Text]) -> Iterator[Finding]:
     """Of what training text and held-out text have in common: next to nothing, if scores are to mean anything."""
     if "validation" not in text:
         yield _warning("validation", "`data.validation`: none, so the newest checkpoint counts as the best; name one")
+    train = text["train"].keys
+    near = set(train.values()) - {0}
     for name in ("validation", "test"):
         if name not in text:
             continue
-        pairs = text[name].near
-        both = len(pairs & text["train"].near)
+        pairs = text[name].keys
+        both = sum(exact in train or key in near for exact, key in pairs.items())
         if both > max(1, 0.01 * len(pairs)):
             yield _error(
                 "overlap",

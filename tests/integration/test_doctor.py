@@ -132,6 +132,26 @@ def test_of_a_sound_one_nothing_is_found(folder: Path, seq2seq) -> None:
     assert not (folder / "run").exists()
 
 
+def test_the_same_text_is_found_however_late_and_near_duplicates_among_a_part(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    monkeypatch.setattr(doctor, "_NEAR", 10)
+    overlap(folder)  # with the first ten training pairs
+    config = load_config(folder / "config.toml")
+    for side in ("de", "en"):
+        lines = read(folder / f"train.{side}")
+        write(folder / f"train.{side}", lines[10:] + lines[:10])
+    assert [finding.check for finding in examine(config, folder / "run").findings] == ["overlap"]
+    for side in ("de", "en"):
+        write(folder / f"test.{side}", [f"{line}!" for line in read(folder / f"test.{side}")])
+    assert examine(config, folder / "run").findings == []
+    monkeypatch.setattr(doctor, "_NEAR", 395)
+    assert "12.5%" in examine(config, folder / "run").findings[0].message
+    monkeypatch.setattr(doctor, "_NEAR", 1000)
+    assert "25.0%" in examine(config, folder / "run").findings[0].message
+
+
 def test_the_verdict_is_the_exit_status(folder: Path, seq2seq, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
     done = seq2seq("doctor", folder / "config.toml")

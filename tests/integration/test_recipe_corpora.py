@@ -62,7 +62,7 @@ def test_the_doctor_looks_at_what_the_recipe_trains_on(
     assert told["figures"]["pairs"] == {"train": 6000, "validation": 200, "test": 200}
     again = seq2seq("doctor", "reverse", "--json")
     assert "== prepare: done already" in again.stderr
-    assert again.stdout == done.stdout
+    assert json.loads(again.stdout)["figures"]["target_tokens"] == told["figures"]["target_tokens"]
 
 
 @pytest.mark.parametrize("command", ["prepare", "doctor"])
