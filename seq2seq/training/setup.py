@@ -123,12 +123,13 @@ def _side(config: Config, side: int) -> Iterator[str]:
 
 
 def _first(config: Config, tokenizer: Tokenizer, side: int) -> Iterator[str]:
-    """The begin of each corpus; of those that were prepared with the tokenizer, the report has told already."""
+    """The begin of each corpus, without tags; of those prepared with the tokenizer, the report has told already."""
     languages = (config.data.source_language, config.data.target_language)
     for corpus in config.data.train:
         store = prepared_tokens(corpus)
         if store is None or store.made_from["tokenizer"] != tokenizer.hash:
-            yield from (pair[side] for pair in islice(read_corpus(corpus, languages), _LOOKED_AT))
+            pairs = islice(read_corpus(replace(corpus, tag=""), languages), _LOOKED_AT)
+            yield from (pair[side] for pair in pairs)
 
 
 def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
