@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from seq2seq.config import Config
+from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
@@ -77,5 +78,8 @@ def _measure_with(config: Config, tokenizer: Tokenizer, stores: Sequence[TokenSt
         done.append((work.num_target_tokens, time.perf_counter() - began))
         if sum(seconds for _, seconds in done) > _SECONDS * (1 if len(done) >= _LEAST_STEPS else 3):
             break
+    # Training ends with the lexicon, which takes more memory than the steps of a small model.
+    sizes = config.model.source_vocab_size, config.model.target_vocab_size
+    learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
     tokens, seconds = (sum(each) for each in zip(*(done[1:] or done), strict=True))  # the first one makes much ready
     return Forecast(tokens / seconds, tokens / max(len(done) - 1, 1), peak_memory_mb(), len(done))
