@@ -65,12 +65,16 @@ def in_processes(
 def _begin(begin: Callable[[], object], parent: int) -> None:
     """Make a fresh worker process ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    end_with(parent)
     begin()
 
 
-def _follow(parent: int) -> None:
-    """End this process when its parent is gone, however it went."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH_S)
-    os._exit(1)
+def end_with(parent: int) -> None:
+    """Let this process end when its parent is gone, however it went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -11,8 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,11 +20,10 @@ from contextlib import contextmanager
 import torch
 
 from seq2seq.config import DecodingConfig
+from seq2seq.data.processes import end_with
 from seq2seq.decoding.engine import Engine, Task
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.errors import DecodingError
-
-_WATCH_S = 1.0  # between a worker's looks at whether its parent is still there
 
 _engine: Engine | None = None  # of a worker process
 
@@ -78,14 +75,7 @@ def _begin(engine: Engine, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: int) -> None:
-    """End this process when its parent is gone, however it went."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH_S)
-    os._exit(1)
+    end_with(parent)
 
 
 def _search(batch: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
