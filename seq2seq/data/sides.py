@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.words import words_of_language
@@ -18,6 +19,7 @@ _SAMPLE = 50_000  # pairs to learn from
 _LEAST = 3  # times that a part of a word must have been seen
 _SURE = 3.0  # nats for the swapped reading
 _CACHED = 200_000  # words
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 class Sides:
@@ -33,7 +35,7 @@ class Sides:
         """Learn from pairs, most of which have their sides in order; of many, from 50,000 drawn at random."""
         counts = (Counter[str](), Counter[str]())
         for pair in _sample(pairs):
-            for count, words in zip(counts, _own_words(pair), strict=True):
+            for count, words in zip(counts, _own_words(pair, words_of_language), strict=True):
                 for word in words:
                     count.update(_parts(word))
         source, target = counts
@@ -47,8 +49,12 @@ class Sides:
 
     def are_swapped(self, pair: SentencePair) -> bool:
         """Each side's words surely belong on the other side; of a pair of names or code, nobody can say."""
-        source, target = (sum(map(self._belonging, words)) for words in _own_words(pair))
-        return target - source > _SURE
+        source, target = _own_words(pair, words_of_language)
+        if source or target:
+            return sum(map(self._belonging, target)) - sum(map(self._belonging, source)) > _SURE
+        # `NAME=Wert`: within code, only whole words count, and those of each side must tell; parts of names say little.
+        source, target = _own_words(pair, _LETTERS.findall)
+        return self._of_whole(target) > _SURE / 2 and self._of_whole(source) < -_SURE / 2
 
     def _belonging(self, word: str) -> float:
         """How much more a word belongs on the source side, in nats."""
@@ -59,6 +65,9 @@ class Sides:
             # In order: sums of floats depend on it.
             found = self._of_word[word] = sum(self._odds.get(part, 0.0) for part in sorted(_parts(word)))
         return found
+
+    def _of_whole(self, words: Iterable[str]) -> float:
+        return sum(self._odds.get(f" {word} ", 0.0) for word in words)
 
 
 def _sample(pairs: Iterable[SentencePair]) -> list[SentencePair]:
@@ -73,14 +82,10 @@ def _sample(pairs: Iterable[SentencePair]) -> list[SentencePair]:
     return kept
 
 
-def _own_words(pair: SentencePair) -> tuple[list[str], list[str]]:
+def _own_words(pair: SentencePair, words_of: Callable[[str], list[str]]) -> tuple[list[str], list[str]]:
     """The words of each side that the other has not, without case, in order."""
-    source, target = (_words(side) for side in pair)
+    source, target = ({word.casefold() for word in words_of(side)} for side in pair)
     return sorted(source - target), sorted(target - source)
-
-
-def _words(text: str) -> set[str]:
-    return {word.casefold() for word in words_of_language(text)}
 
 
 def _parts(word: str) -> set[str]:

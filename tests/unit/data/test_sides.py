@@ -37,8 +37,15 @@ def test_new_words_are_told_by_their_parts() -> None:
     assert learnt.are_swapped(SentencePair("Netzdatei verfügbare", "networking filed"))
 
 
+def test_words_within_code_tell_where_there_are_no_others() -> None:
+    learnt = Sides.learn(PAIRS)
+    assert learnt.are_swapped(SentencePair("--open=DATEI", "--open=FILE"))
+    assert not learnt.are_swapped(SentencePair("--open=FILE", "--open=DATEI"))
+    assert not learnt.are_swapped(SentencePair("sd_bus_network", "sd_bus_file"))  # both of one side
+
+
 @pytest.mark.parametrize(
-    "pair", [("Firefox", "Firefox"), ("/die/Datei", "/the/file"), ("Datei(2)", "file(2)"), ("x", "y"), ("", "")]
+    "pair", [("Firefox", "Firefox"), ("/die/Datei", "/das/Netz"), ("file(2)", "file(3)"), ("x", "y"), ("", "")]
 )
 def test_names_and_code_are_of_no_side(pair: tuple[str, str]) -> None:
     learnt = Sides.learn(PAIRS)
