@@ -284,6 +284,11 @@ class TrainingConfig:
     max_minutes: Annotated[float, "stop after so many minutes of training, 0 for no limit"] = 0.0
     batch_tokens: Annotated[int, "tokens in a micro-batch: sentences times the longest side, padding included"] = 4096
     accumulate: Annotated[int, "micro-batches whose gradients make one step, on each process"] = 1
+    cpu_processes: Annotated[
+        int,
+        "on a CPU, processes of one thread that share each micro-batch: for small models faster than one process of as "
+        "many threads, but each holds a model and its optimiser; 1: one process of all threads",
+    ] = 1
     learning_rate: Annotated[float, "highest learning rate, reached after the warm-up"] = 5e-4
     schedule: Annotated[Schedule, "how the learning rate falls after the warm-up"] = "inverse_sqrt"
     warmup_steps: Annotated[int, "steps in which the learning rate rises from 0"] = 4000
@@ -334,7 +339,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("steps", "batch_tokens", "accumulate", "log_every", "validation_beam_size", "keep_checkpoints"):
+        for name in (
+            "steps", "batch_tokens", "accumulate", "cpu_processes", "log_every", "validation_beam_size",
+            "keep_checkpoints",
+        ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",

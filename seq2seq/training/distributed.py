@@ -1,4 +1,4 @@
-"""Several processes on one job, started by `torchrun`: who we are, and how gradients meet."""
+"""Several processes on one job, started by `torchrun` or by a training itself: who we are, and how gradients meet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import distributed as dist
 from seq2seq.devices import choose_device
 from seq2seq.errors import ConfigError
 
+# The others wait while the first one trains the tokenizer or validates, which may take long.
+_PATIENCE = timedelta(hours=12)
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -22,6 +26,7 @@ class Processes:
 
     rank: int = 0
     size: int = 1
+    share_batches: bool = False  # each takes a part of every micro-batch, instead of micro-batches of its own
 
     @property
     def is_first(self) -> bool:
@@ -52,10 +57,19 @@ def processes(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # The others wait while the first one trains the tokenizer or validates, which may take long.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def sharing_processes(meeting: Path, rank: int, size: int) -> Iterator[Processes]:
+    """Join processes on this machine that share each micro-batch, and meet at a new file."""
+    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=size, timeout=_PATIENCE)
+    try:
+        yield Processes(rank, size, share_batches=True)
     finally:
         dist.destroy_process_group()
 

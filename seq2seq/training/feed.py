@@ -39,9 +39,10 @@ class Position(NamedTuple):
 class StepBatches(NamedTuple):
     """What one process works through in one step."""
 
-    batches: list[Batch]  # its micro-batches
+    batches: list[Batch]  # its micro-batches, or its shares of them
     num_target_tokens: int  # of the whole step, over all processes
     position: Position  # after the step
+    idle: bool = False  # nothing was left for this process, so it has a pair whose gradient must not count
 
 
 class Run(NamedTuple):
@@ -117,20 +118,30 @@ class Feed:
 
         Each step takes `accumulate * processes` batches of the plan; process r takes every one whose number is r,
         counted round. So a step is the same however its batches are divided, and all processes make equal steps.
+        Processes that share batches take `accumulate`, and process r every pair whose number in the batch is r, counted
+        round.
         """
         mine: list[Batch] = []
         num_tokens = 0
-        for number in range(self._training.accumulate * self._group.size):
+        rank, size, sharing = self._group.rank, self._group.size, self._group.share_batches
+        for number in range(self._training.accumulate * (1 if sharing else size)):
             position = self._load(position)
             pool, place = self._pool, position.batches
+            rows = pool.plan[place]
             num_tokens += pool.target_tokens[place]
-            if number % self._group.size == self._group.rank:
-                tokenizer = self._tokenizer
-                mine.append(make_batch(pool.examples, pool.plan[place], tokenizer.pad_id, tokenizer.start_id))
+            if sharing and len(rows[rank::size]):
+                mine.append(self._batch(rows[rank::size]))
+            elif not sharing and number % size == rank:
+                mine.append(self._batch(rows))
             position = position._replace(batches=place + 1)
             if position.batches == len(pool.plan):
                 position = self._next_pool(position)
-        return StepBatches(mine, num_tokens, position)
+        if idle := not mine:
+            mine.append(self._batch(rows[:1]))
+        return StepBatches(mine, num_tokens, position, idle)
+
+    def _batch(self, rows: Ints) -> Batch:
+        return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)
 
     def _next_pool(self, position: Position) -> Position:
         more = position.pool + 1 < len(self._runs_of(position.epoch))

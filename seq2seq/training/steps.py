@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -42,7 +43,9 @@ class Steps:
     def share(self) -> None:
         """Let gradients meet among the processes; to be called when the weights are those to begin with."""
         if self._group.size > 1:
-            self._criterion = DistributedDataParallel(self._criterion, broadcast_buffers=False)
+            with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.9 does not know
+                warnings.simplefilter("ignore", FutureWarning)
+                self._criterion = DistributedDataParallel(self._criterion, broadcast_buffers=False)
 
     def gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step, each target token weighing the same; return its summed losses in nats."""
@@ -55,9 +58,10 @@ class Steps:
             with self._criterion.no_sync() if unsynced else contextlib.nullcontext(), self._autocast:  # type: ignore[operator]
                 found: Losses = self._criterion(batch.to(self._device))
                 # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
-                scaled = found.minimised * (self._group.size / work.num_target_tokens)
+                counts = 0.0 if work.idle else 1.0
+                scaled = found.minimised * (counts * self._group.size / work.num_target_tokens)
                 self.learner.scaler.scale(scaled).backward()
-            losses += torch.stack([found.smoothed, found.plain])
+            losses += counts * torch.stack([found.smoothed, found.plain])
         smoothed_sum, plain_sum = self._group.sum(losses).tolist()
         return smoothed_sum, plain_sum
 

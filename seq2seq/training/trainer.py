@@ -27,9 +27,10 @@ from seq2seq.devices import autocast
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
-from seq2seq.training.distributed import Processes, device_of_process, processes
+from seq2seq.training.distributed import Processes, device_of_process
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
+from seq2seq.training.helpers import all_threads, training_processes
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.setup import TOKENS, set_up_run
@@ -71,7 +72,7 @@ def train(
     autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
     if model is not None and config.training.initialise_from:
         raise ConfigError("`training.initialise_from` and a model: training starts from one of them; leave one out")
-    with processes(chosen) as group:
+    with training_processes(config, run, chosen) as group:
         tell = say if group.is_first else _silent
         with _unless_it_fails(run):
             if group.is_first:
@@ -237,7 +238,7 @@ class _Trainer:
         metrics = ("loss", "bleu", "chrf")
         values = torch.zeros(3, device=self.device)
         if self.group.is_first:
-            with self.learner.averaged_weights():
+            with self.learner.averaged_weights(), all_threads(self.group):
                 scores = validate(self.learner.model, self.tokenizer, self.held_out, self.config)
             values += torch.tensor([scores[metric] for metric in metrics], device=self.device)
         scores = dict(zip(metrics, self.group.sum(values).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Two processes under `torchrun` make the weights of one with the same global batch; each may drop other layers."""
+"""Two processes, of `torchrun` or of a training itself, make the weights of one with the same global batch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
+
+from seq2seq import load_config, train
+from seq2seq.errors import TrainingError
+from seq2seq.training import helpers
+from seq2seq.training.state import Learner
 
 from .test_resume import CONFIG, write_corpus
 
@@ -43,6 +50,46 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [256, 1])
+def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int) -> None:
+    """With batches of many pairs, and of one pair, which leaves nothing for the helper."""
+    write_corpus(tmp_path)
+    path = tmp_path / "config.toml"
+    text = CONFIG.replace("SAMPLING", "").replace("dropout = 0.1", "dropout = 0.0").replace("steps = 24", "steps = 6")
+    path.write_text(text.replace("validate_every = 12", "validate_every = 3"), encoding="utf-8")
+    settings = [f"training.batch_tokens={batch_tokens}", "training.adam_epsilon=1e-5"]
+    threads = torch.get_num_threads()
+    weights = []
+    for number in (1, 2):
+        config = load_config(path, [*settings, f"training.cpu_processes={number}"])
+        run = train(config, tmp_path / f"run{number}", device="cpu")
+        weights.append(load_file(run / "checkpoints" / "step_00000006" / "model.safetensors"))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_helper_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace("SAMPLING", "cpu_processes = 2"), encoding="utf-8")
+    started: list[subprocess.Popen[bytes]] = []
+    start, update = helpers._start, Learner.update
+
+    def remembered(*arguments: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*arguments))
+        return started[-1]
+
+    def updated(*arguments: Any) -> torch.Tensor:
+        started[0].kill()
+        return update(*arguments)
+
+    monkeypatch.setattr(helpers, "_start", remembered)
+    monkeypatch.setattr(Learner, "update", updated)
+    with pytest.raises(TrainingError, match="killed, maybe for want of memory; go on with --resume"):
+        train(load_config(path), tmp_path / "run", device="cpu")
 
 
 def test_processes_may_drop_other_layers(tmp_path: Path) -> None:
