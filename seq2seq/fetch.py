@@ -23,7 +23,7 @@ from seq2seq.errors import DataError, RecipeError
 from seq2seq.evaluation import read_parallel
 from seq2seq.files import atomic_write, sha256_of, write_json
 
-# Names that local files go by, before the language; of several test sets, the first in order is taken.
+# Names that local files go by, before the language; of several test sets, the first in order is the main one.
 LOCAL_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test*",)}
 COUNTS = "train.counts.json"  # how many lines of `train` each of several training corpora has
 
@@ -119,7 +119,7 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
 
 
 def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
-    """The pairs of text files in a folder: `train`, and `validation` and `test` where there are any.
+    """The pairs of text files in a folder: `train`, and `validation`, `test` and further test sets where there are any.
 
     Raises:
         DataError: if there are no training files, or only one side of a pair.
@@ -134,6 +134,8 @@ def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path
         both = [stem for stem in sides[0] if stem in sides[1]]
         if both:
             found[name] = (sides[0][both[0]], sides[1][both[0]])
+            if name == "test":
+                found |= {stem: (sides[0][stem], sides[1][stem]) for stem in both[1:]}
         elif sides[0] or sides[1] or name == "train":
             missing = [
                 f"{'|'.join(stems)}.{language}[.gz]"

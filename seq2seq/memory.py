@@ -8,11 +8,20 @@ import sys
 
 def peak_memory_mb() -> int:
     """The most memory that this process has held, in megabytes; 0 where the system does not tell."""
+    return _peak("RUSAGE_SELF")
+
+
+def peak_memory_of_children_mb() -> int:
+    """The most that one of the processes has held that this one has started, and that have ended."""
+    return _peak("RUSAGE_CHILDREN")
+
+
+def _peak(whose: str) -> int:
     try:
         import resource
     except ImportError:  # not on Windows
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(getattr(resource, whose)).ru_maxrss
     return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
 
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _MAY_CHANGE = {
     f"training.{name}"
     for name in (
-        "steps", "max_minutes", "log_every", "validate_every", "validation_metric", "validation_beam_size",
-        "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
+        "steps", "max_minutes", "cpu_processes", "log_every", "validate_every", "validation_metric",
+        "validation_beam_size", "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
     )
 }  # fmt: skip
 
@@ -96,14 +96,14 @@ class Pipeline:
         yield Stage(
             name="translate",
             settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
-            inputs=lambda: [*self._weights("*"), *_files(run / "tokenizer"), self._text("data", "test", 0)],
+            inputs=lambda: [*self._weights("*"), *_files(run / "tokenizer"), *self._test_text("data", 0)],
             outputs=lambda: _files(run / "translations"),
             work=self.translate,
         )
         yield Stage(
             name="evaluate",
             settings={"target_language": self.languages[1]},
-            inputs=lambda: [self._text("translations", "test", 1), self._text("data", "test", 1)],
+            inputs=lambda: [*self._test_text("translations", 1), *self._test_text("data", 1)],
             outputs=lambda: [path for path in [run / "scores.json"] if path.exists()],
             work=self.evaluate,
         )
@@ -185,15 +185,14 @@ class Pipeline:
         """Write `data/`: cleaned training text, and validation and test text, held out where `raw/` has none."""
         config, counts = self.config, Counter[str]()
         held_out: dict[str, list[SentencePair]] = {}
-        for name in ("validation", "test"):
-            if self._text("raw", name, 0).exists():
-                sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
-                held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
+        for name in self._held_out("raw"):
+            sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
+            held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
         raw = self._corpus("raw", "train")
         by_words = any(settings.drop_swapped for settings in self._cleaning())
         learnt = Sides.learn(read_corpus(raw, self.languages)) if by_words else None
         corpora = self._raw_corpora(read_corpus(raw, self.languages, counts))
-        if len(held_out) < 2:
+        if not {"validation", "test"} <= held_out.keys():
             pairs = self._hold_out(list(clean_each(corpora, [], counts, self.languages, learnt)), held_out)
             kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
         else:
@@ -210,7 +209,9 @@ class Pipeline:
     def synthesise(self, corpus: SyntheticCorpus) -> None:
         """Write a corpus that a run translates, cleaned like all training text, to a folder of its name."""
         held_out = [
-            pair for name in ("validation", "test") for pair in read_corpus(self._corpus("data", name), self.languages)
+            pair
+            for name in self._held_out("data")
+            for pair in read_corpus(self._corpus("data", name), self.languages)
         ]
         counts = Counter[str]()
         settings = replace(self.config.prepare, drop_swapped=False)  # a model does not swap sides
@@ -222,6 +223,8 @@ class Pipeline:
 
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
+        from seq2seq.devices import choose_device
+        from seq2seq.memory import peak_memory_of_children_mb
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
@@ -245,6 +248,8 @@ class Pipeline:
             train(config, self.run, device=self.device, resume=there)
         except Interrupted:
             raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
+        helpers = config.training.cpu_processes - 1 if choose_device(self.device).type == "cpu" else 0
+        self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
 
     def corpora(self) -> DataConfig:
         """The prepared text, to train on."""
@@ -280,7 +285,7 @@ class Pipeline:
             self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
 
     def translate(self) -> None:
-        """Translate the test set with the run's best checkpoint."""
+        """Translate the test sets with the run's best checkpoint."""
         from seq2seq.checkpoint import resolve
         from seq2seq.decoding.translator import Translator
 
@@ -289,14 +294,18 @@ class Pipeline:
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
         _, checkpoint = resolve(self.run)
         translator = Translator.load(checkpoint, self.device)
-        texts = list(read_lines(self._text("data", "test", 0)))
-        self.report(f"translating {len(texts):,} sentences with {checkpoint.name}")
+        texts = {path.name: list(read_lines(path)) for path in self._test_text("data", 0)}
+        total = sum(map(len, texts.values()))
+        self.report(f"translating {total:,} sentences with {checkpoint.name}")
         started = time.monotonic()
-        translations = translator.translate(texts, decoding, _progress(len(texts), self.report))
+        everything = list(chain(*texts.values()))
+        translations = iter(translator.translate(everything, decoding, _progress(total, self.report)))
         seconds = time.monotonic() - started
         with atomic_directory(self.run / "translations") as folder:
-            write_lines(folder / f"test.{self.languages[1]}", (translation.text for translation in translations))
-        figures = {"checkpoint": checkpoint.name, "sentences_per_second": round(len(texts) / seconds, 2)}
+            for path in self._test_text("data", 1):
+                number = len(texts[f"{path.stem}.{self.languages[0]}"])
+                write_lines(folder / path.name, (translation.text for translation in islice(translations, number)))
+        figures = {"checkpoint": checkpoint.name, "sentences_per_second": round(total / seconds, 2)}
         self.record.write("translate", **figures)
 
     def evaluate(self) -> None:
@@ -304,14 +313,18 @@ class Pipeline:
         from seq2seq.checkpoint import latest, read_info
         from seq2seq.memory import peak_memory_mb
 
-        hypotheses, references = read_parallel(self._text("translations", "test", 1), self._text("data", "test", 1))
-        scores = score(hypotheses, [references], target_language=self.languages[1])
+        scores, sentences = {}, {}
+        for path in self._test_text("data", 1):
+            hypotheses, references = read_parallel(self.run / "translations" / path.name, path)
+            scores[path.stem] = score(hypotheses, [references], target_language=self.languages[1]).to_json()
+            sentences[path.stem] = len(references)
         checkpoint, entries = latest(self.run), self.record.entries
         assert checkpoint is not None
         info = read_info(checkpoint)
         memory = [peak_memory_mb(), *(entry.get("peak_memory_mb", 0) for entry in entries.values())]
+        memory += [entries["train"].get("peak_memory_mb", 0) + entries["train"].get("helpers_mb", 0)]
         figures: dict[str, Any] = {
-            "sentences": len(references),
+            "sentences": sentences["test"],
             "checkpoint": entries["translate"]["checkpoint"],
             "sentences_per_second": entries["translate"]["sentences_per_second"],
             "steps": info.step,
@@ -320,7 +333,9 @@ class Pipeline:
             "peak_memory_mb": max(memory),
             "stage_seconds": {name: entry["seconds"] for name, entry in entries.items() if "seconds" in entry},
         }
-        write_json(self.run / "scores.json", {**scores.to_json(), **figures})
+        main = scores.pop("test")
+        others = {name: {"sentences": sentences[name], **found} for name, found in scores.items()}
+        write_json(self.run / "scores.json", {**main, "further_test_sets": others, **figures})
 
     def _tags(self) -> dict[str, str]:
         """The tags before source text: that of training text, and where the others have none of their own, theirs too.
@@ -395,7 +410,16 @@ class Pipeline:
         return [self._text(folder, name, side) for folder, name in names for side in (0, 1)]
 
     def _held_out_text(self) -> list[Path]:
-        return [self._text("data", name, side) for name in ("validation", "test") for side in (0, 1)]
+        return [self._text("data", name, side) for name in self._held_out("data") for side in (0, 1)]
+
+    def _test_text(self, folder: str, side: int) -> list[Path]:
+        """One side of all test sets: `test`, then further ones, whose names begin with it."""
+        return sorted((self.run / folder).glob(f"test*.{self.languages[side]}"), key=lambda path: path.stem)
+
+    def _held_out(self, folder: str) -> list[str]:
+        """The names of the validation set and of the test sets that are there."""
+        validation = ["validation"] if self._text(folder, "validation", 0).exists() else []
+        return [*validation, *(path.stem for path in self._test_text(folder, 0))]
 
     def _blocks(self, corpus: SyntheticCorpus) -> Path:
         return self.run / f".{corpus.name}"

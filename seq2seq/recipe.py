@@ -2,6 +2,7 @@
 
 A recipe is a TOML file of settings and a Python script of the same name beside it, whose `fetch(config, output)` writes
 the corpus to `output` as text: `train.SOURCE train.TARGET`, and `validation.*` and `test.*` where the corpus has them.
+Further test sets, whose names begin with `test`, such as `test_news.*`, are scored too.
 A run directory gets, beside what training writes:
 
     RUN/raw/                 the text as fetched
@@ -61,6 +62,7 @@ class RecipeResult:
     recipe: Recipe
     run: Path
     scores: Scores
+    further: dict[str, Scores]  # of further test sets
     figures: dict[str, Any]  # of `scores.json`, beside the scores: what the run took
     samples: tuple[Sample, ...]
 
@@ -179,7 +181,7 @@ def describe(result: RecipeResult) -> str:
     lines = [
         f"{figures['sentences']:,} test sentences, {figures['checkpoint']}",
         "",
-        format_scores([(result.recipe.name, result.scores)]),
+        format_scores([(result.recipe.name, result.scores), *result.further.items()]),
         "",
         f"{figures['steps']:,} steps in {figures['training_seconds'] / 60:.1f} minutes of training, "
         f"{figures['tokens_per_second']:,.0f} target tokens/s, peak memory {figures['peak_memory_mb']:,} MB",
@@ -209,9 +211,15 @@ def main_for(script: str) -> None:
 
 def _result(recipe: Recipe, run: Path) -> RecipeResult:
     values = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    names = [field.name for field in fields(Scores)]
-    scores = Scores(**{name: Score(**values.pop(name)) for name in names})
-    return RecipeResult(recipe=recipe, run=run, scores=scores, figures=values, samples=_samples(recipe, run))
+    further = {name: _scores(found) for name, found in values.pop("further_test_sets", {}).items()}
+    return RecipeResult(
+        recipe=recipe, run=run, scores=_scores(values), further=further, figures=values, samples=_samples(recipe, run)
+    )
+
+
+def _scores(values: dict[str, Any]) -> Scores:
+    """The scores among the values of `scores.json`, which are taken out of them."""
+    return Scores(**{field.name: Score(**values.pop(field.name)) for field in fields(Scores)})
 
 
 def _samples(recipe: Recipe, run: Path) -> tuple[Sample, ...]:

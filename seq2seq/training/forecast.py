@@ -35,7 +35,7 @@ class Forecast(NamedTuple):
 
     tokens_per_second: float  # target tokens, padding not counted
     tokens_per_step: float
-    peak_memory_mb: float  # of the training process
+    peak_memory_mb: float  # of all training processes
     steps: int  # that were done
 
 
@@ -50,24 +50,34 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
     Raises:
         TrainingError: if the process was killed, as it is for want of memory.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    size = config.training.cpu_processes if choose_device(device).type == "cpu" else 1
+    groups = [Processes(rank, size, share_batches=size > 1) for rank in range(size)]
+    with ProcessPoolExecutor(size, multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_measure, config, tokenizer_folder, device).result()
+            # At the same time, each with its part of the batches; they do not wait for each other, which takes little.
+            jobs = [pool.submit(_measure, config, tokenizer_folder, device, group) for group in groups]
+            found = [job.result() for job in jobs]
         except BrokenProcessPool:
             raise TrainingError("a step of training was killed, maybe for want of memory") from None
+    slowest = min(found, key=lambda each: each.tokens_per_second)
+    return slowest._replace(peak_memory_mb=sum(each.peak_memory_mb for each in found))
 
 
-def _measure(config: Config, tokenizer_folder: str, device: str) -> Forecast:
+def _measure(config: Config, tokenizer_folder: str, device: str, group: Processes) -> Forecast:
+    if group.share_batches:
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = Tokenizer.load(tokenizer_folder)
-        return _measure_with(config, tokenizer, open_stores(config, tokenizer, Path(folder)), device)
+        return _measure_with(config, tokenizer, open_stores(config, tokenizer, Path(folder)), device, group)
 
 
-def _measure_with(config: Config, tokenizer: Tokenizer, stores: Sequence[TokenStore], device: str) -> Forecast:
+def _measure_with(
+    config: Config, tokenizer: Tokenizer, stores: Sequence[TokenStore], device: str, group: Processes
+) -> Forecast:
     chosen = choose_device(device)
     torch.manual_seed(config.training.seed)
     steps = Steps(Transformer(config.model).to(chosen).train(), config.training, chosen, Processes())
-    feed, position = Feed(config, tokenizer, Processes(), stores), Position()
+    feed, position = Feed(config, tokenizer, group, stores), Position()
     done: list[tuple[int, float]] = []  # target tokens and seconds of each step
     while len(done) < config.training.steps:
         began = time.perf_counter()
@@ -78,8 +88,8 @@ def _measure_with(config: Config, tokenizer: Tokenizer, stores: Sequence[TokenSt
         done.append((work.num_target_tokens, time.perf_counter() - began))
         if sum(seconds for _, seconds in done) > _SECONDS * (1 if len(done) >= _LEAST_STEPS else 3):
             break
-    # Training ends with the lexicon, which takes more memory than the steps of a small model.
-    sizes = config.model.source_vocab_size, config.model.target_vocab_size
-    learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
+    if group.is_first:  # training ends with the lexicon, which takes more memory than the steps of a small model
+        sizes = config.model.source_vocab_size, config.model.target_vocab_size
+        learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
     tokens, seconds = (sum(each) for each in zip(*(done[1:] or done), strict=True))  # the first one makes much ready
     return Forecast(tokens / seconds, tokens / max(len(done) - 1, 1), peak_memory_mb(), len(done))

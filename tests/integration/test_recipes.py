@@ -84,12 +84,14 @@ def test_each_recipe_takes_local_files(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(FOLDER / f"{name}.toml", TINY)
     local = tmp_path / "local"
     local.mkdir()
-    for part, number in (("train", 120), ("val", 8), ("test", 8)):
+    for part, number in (("train", 120), ("val", 8), ("test", 8), ("test_two", 3)):
         for side, language in enumerate((recipe.config.data.source_language, recipe.config.data.target_language)):
             text = "".join(f"{pair[side]}\n" for pair in pairs(number, seed=len(part)))
             (local / f"{part}.{language}").write_text(text, encoding="utf-8")
     pipeline_run = run_recipe(recipe, tmp_path / "run", local, device="cpu").run
-    assert len(list(read_lines(pipeline_run / "translations" / f"test.{recipe.config.data.target_language}"))) == 8
+    for part, number in (("test", 8), ("test_two", 3)):
+        translations = pipeline_run / "translations" / f"{part}.{recipe.config.data.target_language}"
+        assert len(list(read_lines(translations))) == number
 
 
 def test_a_recipe_trains_on_where_it_was(tmp_path: Path, hub: list[object]) -> None:

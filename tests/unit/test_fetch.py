@@ -107,14 +107,19 @@ def test_local_files_are_found_by_the_names_in_use(tmp_path: Path, validation: s
     }
 
 
-def test_of_several_test_sets_the_first_that_has_both_sides_is_taken_and_told(tmp_path: Path) -> None:
+def test_of_several_test_sets_the_first_that_has_both_sides_is_the_main_one(tmp_path: Path) -> None:
     folder = fill(tmp_path, "train.de", "train.en", "test_a.de", "test_b.de", "test_b.en", "test_c.de", "test_c.en")
     found = fetch.find_local(folder, ("de", "en"))
     assert [path.name for path in found["test"]] == ["test_b.de", "test_b.en"]
+    assert [path.name for path in found["test_c"]] == ["test_c.de", "test_c.en"]
+    assert found.keys() == {"train", "test", "test_c"}
     told: list[str] = []
     (tmp_path / "out").mkdir()
     fetch.copy_local(found, DATA, tmp_path / "out", told.append)
     assert any("test_b.de" in line for line in told)
+    assert {path.name for path in (tmp_path / "out").glob("test*")} == {
+        "test.de", "test.en", "test_c.de", "test_c.en",
+    }  # fmt: skip
 
 
 def test_only_training_files_are_required(tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def translate(self: Pipeline) -> None:
         done.append("translate")
         (self.run / "translations").mkdir(exist_ok=True)
-        write_lines(self.run / "translations" / "test.yy", map(str.upper, read_lines(self.run / "data" / "test.xx")))
+        for path in (self.run / "data").glob("test*.xx"):
+            write_lines(self.run / "translations" / f"{path.stem}.yy", map(str.upper, read_lines(path)))
         self.record.write("translate", checkpoint="average_last_2", sentences_per_second=5.0)
 
     for name in ("fetch", "prepare", "evaluate"):
@@ -120,6 +121,17 @@ def test_the_result_is_told_with_samples_and_the_next_commands(recipe_file: Path
         assert sample.source in text and sample.translation in text and sample.reference == sample.source.upper()
     assert f"seq2seq translate {result.run}" in text
     assert f"seq2seq evaluate {result.run} --source {result.run / 'data' / 'test.xx'}" in text
+
+
+def test_further_test_sets_are_held_out_and_scored(recipe_file: Path, log: list[str]) -> None:
+    write = "(output / f'test_more.{end}').write_text('zero one times two make\\n')"
+    recipe_file.with_suffix(".py").write_text(f"{SCRIPT}    for end in ('xx', 'yy'):\n        {write}\n")
+    result = run(recipe_file)
+    assert set(result.further) == {"test_more"} and result.further["test_more"].bleu.score == 0
+    assert "test_more" in describe(result)
+    assert json.loads((result.run / "scores.json").read_text())["further_test_sets"]["test_more"]["sentences"] == 1
+    assert "zero one times two make" not in read_lines(result.run / "data" / "train.xx")
+    assert run(recipe_file) == result
 
 
 def test_stages_that_are_done_are_skipped(recipe_file: Path, log: list[str]) -> None:
