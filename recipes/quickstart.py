@@ -30,8 +30,8 @@ _FILE = re.compile(r"(homeassistant/components/.+/translations)/([^/]+)\.json")
 def fetch(config: Config, output: Path) -> None:
     """Write every distinct pair as training text; the `prepare` stage holds some out."""
     with zipfile.ZipFile(fetch_wheel(PACKAGE)) as wheel:
-        source = _strings(wheel, config.data.source_language)
-        target = _strings(wheel, config.data.target_language)
+        source = strings(wheel, config.data.source_language)
+        target = strings(wheel, config.data.target_language)
     pairs = dict.fromkeys(SentencePair(one_line(source[key]), one_line(target[key])) for key in source if key in target)
     write_text((pair for pair in pairs if _is_translated(pair)), config.data, output, "train")
 
@@ -43,7 +43,7 @@ def _is_translated(pair: SentencePair) -> bool:
     return pair.source != pair.target or len(pair.source.split()) < 4
 
 
-def _strings(wheel: zipfile.ZipFile, language: str) -> dict[str, str]:
+def strings(wheel: zipfile.ZipFile, language: str) -> dict[str, str]:
     """All texts of a language by component and place in its JSON."""
     files = {
         match[1]: match[0] for name in wheel.namelist() if (match := _FILE.fullmatch(name)) and match[2] == language

@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from seq2seq import fetch
 from seq2seq.config import CorpusConfig
@@ -24,9 +25,10 @@ from seq2seq.stages import StageRecord
 
 FOLDER = Path(str(resources.files("seq2seq_recipes")))
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))
-ON_THE_HUB = sorted(set(RECIPES) - {"quickstart", "bible_en_de", "reverse"})
+ON_THE_HUB = sorted(set(RECIPES) - {"quickstart", "multilingual", "bible_en_de", "reverse"})
 TINY = [
     "training.steps=2", "training.warmup_steps=1", "training.batch_tokens=256", "training.accumulate=1",
+    "training.cpu_processes=1",
     "training.validate_every=1", "training.precision=float32", "model.encoder_layers=1", "model.decoder_layers=1",
     "model.d_model=16", "model.d_ff=16", "model.num_heads=2",
     "tokenizer.vocab_size=290", "tokenizer.byte_fallback=true",
@@ -57,10 +59,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CorpusConfig, tuple[str, 
 
 def test_there_is_a_script_for_each_recipe_and_the_other_way_round() -> None:
     scripts = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-    assert scripts == RECIPES
+    assert scripts == sorted([*RECIPES, "ablation"])  # which is no recipe, but runs one
     assert set(RECIPES) >= {
         "reverse", "quickstart", "bible_en_de", "multi30k_en_de", "multi30k_de_en", "iwslt17_de_en", "wmt14_en_de",
-        "wmt14_en_de_big", "opus100", "tatoeba",
+        "wmt14_en_de_big", "opus100", "tatoeba", "multilingual",
     }  # fmt: skip
 
 
@@ -166,6 +168,33 @@ def test_quickstart_joins_the_strings_of_two_languages(tmp_path: Path, monkeypat
         fetched("quickstart", tmp_path, "data.target_language=xx")
 
 
+def test_multilingual_keeps_what_it_tests_out_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"{a}{b}" for a in "bcdfg" for b in "aeiou"]
+    texts = [f"{a} word {b} here" for a in words[:10] for b in words[:5]]
+    with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
+        for language in ("en", "de", "fr", "es"):
+            strings = {str(i): f"{text} {language}" for i, text in enumerate([*texts, texts[0].upper() + "!"])}
+            if language == "es":
+                del strings["7"]
+            wheel.writestr(f"homeassistant/components/a/translations/{language}.json", json.dumps(strings))
+    monkeypatch.setattr(fetch, "fetch_wheel", lambda package: tmp_path / "wheel")
+    sizes = ["recipe.validation_size=12", "recipe.test_size=60"]  # 2 and 10 texts in 6 directions
+    train = fetched("multilingual", tmp_path, *sizes)
+    tests = {path.stem: list(read_lines(path)) for path in tmp_path.glob("test*.source")}
+    directions = {"en-de", "en-fr", "en-es", "de-en", "fr-en", "es-en"}
+    assert tests.keys() == {"test", "test_de-fr", "test_fr-de"} | {f"test_{direction}" for direction in directions}
+    assert len(tests["test"]) == 60 and all(len(lines) == 10 for name, lines in tests.items() if name != "test")
+    assert all(line.startswith("<2fr> ") and line.endswith(" de") for line in tests["test_de-fr"])
+    trained = {(source.split()[-1], source.split()[0]) for source, _ in train}
+    assert trained == {(source, f"<2{target}>") for source, target in (each.split("-") for each in directions)}
+    held_out = {line.split(" ", 1)[1].rsplit(" ", 1)[0] for line in tests["test"]}
+    assert len(held_out) == 10 and not any(text in source.lower() for text in held_out for source, _ in train)
+    with pytest.raises(RecipeError, match=r"expected <2en> and the tags of two other languages"):
+        fetched("multilingual", tmp_path, 'tokenizer.user_symbols=["<2de>", "<2en>"]')
+    with pytest.raises(RecipeError, match="49 texts in common"):
+        fetched("multilingual", tmp_path)
+
+
 def test_bible_joins_the_verses_of_two_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(tmp_path / "bible.db") as connection:
         connection.execute("CREATE TABLE bible (bbName TEXT, bNumber INT, cNumber INT, vNumber INT, vText TEXT)")
@@ -199,6 +228,22 @@ def test_a_recipe_script_run_by_itself_does_what_recipe_run_does(tmp_path: Path)
     assert scores["bleu"]["signature"] in first.stdout and "seq2seq translate" in first.stdout
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
     assert second.stdout == first.stdout and second.stderr.count("done already") == 5
+
+
+def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seq2seq_recipes.ablation import main
+
+    monkeypatch.chdir(tmp_path)
+    settings = [*TINY, "tokenizer.vocab_size=280"]
+    command = ["reverse", *(part for setting in settings for part in ("--set", setting))]
+    methods = ["mean of 5 checkpoints", "MBR by BLEU, beam 32"]
+    found = CliRunner().invoke(main, [*command, *(part for method in methods for part in ("--only", method))])
+    assert found.exit_code == 0, found.output
+    rows = [line.split(" | ") for line in found.stdout.splitlines()[2:]]
+    assert [row[0].removeprefix("| ") for row in rows] == ["baseline", *methods]
+    assert all("p = " in row[3] for row in rows[1:])
+    refused = CliRunner().invoke(main, ["reverse", "--only", "magic"])
+    assert refused.exit_code == 2 and "no method 'magic'" in refused.output
 
 
 def test_each_corpus_of_a_recipe_is_cleaned_its_own_way(

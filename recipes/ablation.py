@@ -1,0 +1,149 @@
+"""What each method of training and decoding gives, on one recipe: `python recipes/ablation.py multi30k_de_en`.
+
+    python recipes/ablation.py RECIPE [--data DIR] [--output DIR] [--seeds 1,2] [--only METHOD] [--set KEY=VALUE]
+
+Trains the recipe without any method, and with one method at a time, as runs of their own in DIR (runs/ablation/RECIPE),
+where finished ones stay; then translates the test set with each, and prints a Markdown table. All train as many steps,
+`--set training.steps=3000`; methods of decoding share the run without methods. Nothing is chosen by this table: it
+says what methods are worth; recipes are tuned on validation text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from seq2seq.config import DecodingConfig
+from seq2seq.data.corpus import read_lines
+from seq2seq.errors import Seq2SeqError
+from seq2seq.evaluation import Score, Scores, compare, score
+from seq2seq.fetch import say
+from seq2seq.recipe import Recipe, load_recipe, run_recipe
+
+# Every method off; the search is plain, and the weights are those of the best single checkpoint.
+PLAIN = (
+    "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
+    "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
+    "recipe.average=0", "decoding.mbr=off", "decoding.patience=1",
+)  # fmt: skip
+TRAINING: Mapping[str, tuple[str, ...]] = {
+    "baseline": (),
+    "label smoothing": ("training.label_smoothing=0.1",),
+    "subword sampling": ("training.subword_sampling=0.1",),
+    "R-Drop": ("training.r_drop=1.0",),
+    "mean of 5 checkpoints": ("recipe.average=5",),
+    "moving average": ("training.ema_decay=0.999",),
+    "word dropout": ("training.source_word_dropout=0.1", "training.target_word_dropout=0.1"),
+    "LayerDrop": ("training.layer_drop=0.1",),
+}
+DECODING: Mapping[str, Mapping[str, Any]] = {
+    "beam 5, patience 2": {"patience": 2.0},
+    "MBR by BLEU, beam 32": {"mbr": "bleu", "candidates": 32},
+    "MBR by chrF, beam 32": {"mbr": "chrf", "candidates": 32},
+}
+
+
+class Row(NamedTuple):
+    """One method with one seed."""
+
+    method: str
+    seed: int
+    minutes: float
+    translations: list[str]
+    scores: Scores
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), help="Local files to use instead of fetching the corpus.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the runs go.  [default: runs/ablation/RECIPE]")
+@click.option("--seeds", default="1", show_default=True, metavar="N,N", help="Seeds of training, with commas between them.")
+@click.option("--only", multiple=True, help="A method to look at, beside the baseline; may be repeated.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of all runs.")
+def main(
+    recipe: str,
+    data: Path | None,
+    output: Path | None,
+    seeds: str,
+    only: tuple[str, ...],
+    overrides: tuple[str, ...],
+) -> None:
+    """Train and translate RECIPE, a name or a TOML file, with one method at a time; print a table."""
+    unknown = [name for name in only if name not in (*TRAINING, *DECODING)]
+    if unknown:
+        raise click.UsageError(f"no method {unknown[0]!r}; there are {', '.join((*TRAINING, *DECODING))}")
+    path = Path(recipe) if recipe.endswith(".toml") else Path(__file__).with_name(f"{recipe}.toml")
+    folder = output or Path("runs/ablation") / path.stem
+    try:
+        rows = [row for seed in seeds.split(",") for row in _rows(path, folder, data, int(seed), only, overrides)]
+        references = read_lines(folder / f"baseline-{rows[0].seed}" / "data" / f"test.{_target(load_recipe(path))}")
+        click.echo("\n".join(table(rows, list(references))))
+    except Seq2SeqError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _rows(
+    path: Path, folder: Path, data: Path | None, seed: int, only: Sequence[str], overrides: Sequence[str]
+) -> Iterator[Row]:
+    """What each method gives with a seed."""
+    common = [*PLAIN, *overrides, f"training.seed={seed}"]
+    for method, settings in TRAINING.items():
+        if method == "baseline" or not only or method in only:
+            say(f"== {method}, seed {seed}")
+            run = folder / f"{method.replace(' ', '_')}-{seed}"
+            yield _trained(load_recipe(path, [*common, *settings]), method, seed, run, data)
+    recipe = load_recipe(path, common)
+    for method, changes in DECODING.items():
+        if not only or method in only:
+            say(f"== {method}, seed {seed}")
+            decoding = replace(recipe.config.decoding, **changes)
+            yield _searched(recipe, method, seed, folder / f"baseline-{seed}", decoding)
+
+
+def _target(recipe: Recipe) -> str:
+    return recipe.config.data.target_language
+
+
+def _trained(recipe: Recipe, method: str, seed: int, run: Path, data: Path | None) -> Row:
+    result = run_recipe(recipe, run, data)
+    translations = list(read_lines(run / "translations" / f"test.{_target(recipe)}"))
+    return Row(method, seed, result.figures["training_seconds"] / 60, translations, result.scores)
+
+
+def _searched(recipe: Recipe, method: str, seed: int, run: Path, decoding: DecodingConfig) -> Row:
+    from seq2seq.decoding.translator import Translator
+
+    languages = (recipe.config.data.source_language, recipe.config.data.target_language)
+    source, reference = (list(read_lines(run / "data" / f"test.{language}")) for language in languages)
+    found = [translation.text for translation in Translator.load(run).translate(source, decoding)]
+    return Row(method, seed, 0.0, found, score(found, [reference], target_language=languages[1]))
+
+
+def table(rows: list[Row], references: list[str]) -> Iterator[str]:
+    """The outcome as Markdown; p is that of BLEU against the baseline of the same seed."""
+    heads = ["method", "seed", "BLEU", "against the baseline", "chrF", "BLEU, lower-cased, tokenised", "minutes"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        baseline = next(each for each in rows if each.method == "baseline" and each.seed == row.seed)
+        against = ""
+        if row is not baseline:
+            found = compare(row.translations, [baseline.translations], [references])[0].bleu
+            against = f"{found.difference:+.2f}, p = {found.p_value:.3f}"
+        measures = [row.scores.bleu, row.scores.chrf, row.scores.bleu_lowercased_tokenised]
+        bleu, chrf, lowercased = map(_with_interval, measures)
+        minutes = f"{row.minutes:.1f}" if row.minutes else "as the baseline"
+        yield f"| {row.method} | {row.seed} | {bleu} | {against} | {chrf} | {lowercased} | {minutes} |"
+
+
+def _with_interval(measure: Score) -> str:
+    half = ((measure.high or 0.0) - (measure.low or 0.0)) / 2
+    return f"{measure.score:.2f} ± {half:.2f}" if half else f"{measure.score:.2f}"
+
+
+if __name__ == "__main__":
+    main()
