@@ -61,7 +61,7 @@ class Row(NamedTuple):
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="Local files to use instead of fetching the corpus.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the runs go.  [default: runs/ablation/RECIPE]")
-@click.option("--seeds", default="1", show_default=True, metavar="N,N", help="Seeds of training, with commas between them.")
+@click.option("--seeds", default="1", show_default=True, metavar="N,N", help="Seeds of training.")
 @click.option("--only", multiple=True, help="A method to look at, beside the baseline; may be repeated.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of all runs.")
 def main(
