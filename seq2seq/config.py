@@ -491,6 +491,9 @@ class RecipeConfig:
 
     description: Annotated[str, "one line for `seq2seq recipe list`"] = ""
     average: Annotated[int, "latest checkpoints to average after training, 0 for none"] = 0
+    ensemble: Annotated[
+        int, "models that translate the test text together, trained one after another with other seeds; 1: one model"
+    ] = 1
     samples: Annotated[int, "held-out sentences to show with translation and reference at the end"] = 8
     validation_size: Annotated[int, "pairs held out for validation, where the corpus has no split of its own"] = 500
     test_size: Annotated[int, "pairs held out for the test, where the corpus has no split of its own"] = 1000
@@ -499,7 +502,7 @@ class RecipeConfig:
         """Check the bounds."""
         for name in ("average", "samples"):
             _at_least(f"recipe.{name}", getattr(self, name), 0)
-        for name in ("validation_size", "test_size"):
+        for name in ("ensemble", "validation_size", "test_size"):
             _at_least(f"recipe.{name}", getattr(self, name), 1)
 
 

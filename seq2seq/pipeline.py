@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -20,7 +21,7 @@ from seq2seq.data.sides import Sides
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import COUNTS, copy_local, fetch_by_script, find_local, write_text
-from seq2seq.files import atomic_directory, write_json
+from seq2seq.files import atomic_directory, sha256_of, write_json
 from seq2seq.settings import flat
 from seq2seq.stages import Stage, StageRecord
 from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
@@ -93,10 +94,16 @@ class Pipeline:
                 outputs=lambda: self._weights(f"average_last_{self._num_averaged()}"),
                 work=self.average,
             )
+        yield from map(self._further_training, self._members())
+        members = self._members()
         yield Stage(
             name="translate",
             settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
-            inputs=lambda: [*self._weights("*"), *_files(run / "tokenizer"), *self._test_text("data", 0)],
+            inputs=lambda: [
+                *chain(*(self._weights("*", member) for member in (run, *members))),
+                *_files(run / "tokenizer"),
+                *self._test_text("data", 0),
+            ],
             outputs=lambda: _files(run / "translations"),
             work=self.translate,
         )
@@ -115,6 +122,19 @@ class Pipeline:
             inputs=lambda: [corpus.text, *corpus.model_files(), *self._held_out_text()],
             outputs=lambda: _files(self.run / corpus.name),
             work=partial(self.synthesise, corpus),
+        )
+
+    def _members(self) -> list[Path]:
+        """The runs of an ensemble beside the first, which is the run itself."""
+        return [self.run / "ensemble" / str(number) for number in range(2, self.config.recipe.ensemble + 1)]
+
+    def _further_training(self, member: Path) -> Stage:
+        return Stage(
+            name=f"train {member.name}",
+            settings={**self._training_settings(), "average": self.config.recipe.average},
+            inputs=lambda: [*self._training_text(), *_files(self.run / "tokenizer")],
+            outputs=lambda: self._weights("*", member),
+            work=partial(self.train_member, member),
         )
 
     def check_training(self, overwrite: bool) -> None:
@@ -241,15 +261,34 @@ class Pipeline:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=text)
+        with _can_go_on():
+            train(self._training_config(), self.run, device=self.device, resume=there)
+        helpers = self.config.training.cpu_processes - 1 if choose_device(self.device).type == "cpu" else 0
+        self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
+
+    def train_member(self, member: Path) -> None:
+        """Train another model of the ensemble like the first, but for its seed, and average its checkpoints."""
+        from seq2seq.data.tokenizer import Tokenizer
+        from seq2seq.training.trainer import train
+
+        config, stage = self._training_config(), self._further_training(member)
+        training = replace(config.training, seed=config.training.seed + int(member.name) - 1)
+        begun = self.record.fingerprint(stage)
+        there = bool(self._weights("step_*", member)) and self.record.entries[stage.name].get("begun") == begun
+        self.record.write(stage.name, begun=begun)
+        tokenizer = None if there else Tokenizer.load(self.run / "tokenizer")
+        with _can_go_on():
+            train(
+                replace(config, training=training), member, tokenizer=tokenizer, device=self.device, resume=there,
+                overwrite=not there,
+            )  # fmt: skip
+        if self.config.recipe.average:
+            self._average(member)
+
+    def _training_config(self) -> Config:
         made = [(corpus, self._corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
         corpora = self.corpora()
-        config = with_synthetic(replace(self.config, data=corpora), corpora.train[0], made)
-        try:
-            train(config, self.run, device=self.device, resume=there)
-        except Interrupted:
-            raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
-        helpers = config.training.cpu_processes - 1 if choose_device(self.device).type == "cpu" else 0
-        self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
+        return with_synthetic(replace(self.config, data=corpora), corpora.train[0], made)
 
     def corpora(self) -> DataConfig:
         """The prepared text, to train on."""
@@ -272,6 +311,9 @@ class Pipeline:
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint."""
+        self._average(self.run)
+
+    def _average(self, run: Path) -> None:
         from seq2seq.checkpoint import average, read_info
         from seq2seq.devices import choose_device
         from seq2seq.training.validation import read_validation_pairs, validate
@@ -279,7 +321,7 @@ class Pipeline:
         def scores(model: Transformer, config: Config, tokenizer: Tokenizer) -> dict[str, float]:
             return validate(model.to(choose_device(self.device)), tokenizer, read_validation_pairs(config), config)
 
-        folder = average(self.run, last=self._num_averaged(), validate=scores)
+        folder = average(run, last=self._num_averaged(run), validate=scores)
         found = read_info(folder).validation
         if found:
             self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
@@ -293,7 +335,8 @@ class Pipeline:
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
         _, checkpoint = resolve(self.run)
-        translator = Translator.load(checkpoint, self.device)
+        members = [resolve(member)[1] for member in self._members()]
+        translator = Translator.load(checkpoint, self.device, ensemble=members)
         texts = {path.name: list(read_lines(path)) for path in self._test_text("data", 0)}
         total = sum(map(len, texts.values()))
         self.report(f"translating {total:,} sentences with {checkpoint.name}")
@@ -328,7 +371,7 @@ class Pipeline:
             "checkpoint": entries["translate"]["checkpoint"],
             "sentences_per_second": entries["translate"]["sentences_per_second"],
             "steps": info.step,
-            "training_seconds": round(info.training_seconds, 1),
+            "training_seconds": round(info.training_seconds, 1),  # of the first model
             "tokens_per_second": round(info.target_tokens_seen / max(info.training_seconds, 1e-3), 1),
             "peak_memory_mb": max(memory),
             "stage_seconds": {name: entry["seconds"] for name, entry in entries.items() if "seconds" in entry},
@@ -425,8 +468,6 @@ class Pipeline:
         return self.run / f".{corpus.name}"
 
     def _digests(self) -> list[str]:
-        from seq2seq.files import sha256_of
-
         return [sha256_of(path) for path in self._training_text()]
 
     def _text(self, folder: str, name: str, side: int) -> Path:
@@ -436,14 +477,23 @@ class Pipeline:
         source, target = (str(self._text(folder, name, side).resolve()) for side in (0, 1))
         return CorpusConfig(source=source, target=target)
 
-    def _weights(self, pattern: str) -> list[Path]:
-        folder = self.run / "checkpoints"
+    def _weights(self, pattern: str, run: Path | None = None) -> list[Path]:
+        folder = (run or self.run) / "checkpoints"
         found = [*folder.glob(f"{pattern}/model.safetensors"), *folder.glob(f"{pattern}/adapter.safetensors")]
         return sorted(path for path in found if not path.parent.name.startswith("."))  # but for what a kill left
 
-    def _num_averaged(self) -> int:
+    def _num_averaged(self, run: Path | None = None) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
-        return min(self.config.recipe.average, len(self._weights("step_*")))
+        return min(self.config.recipe.average, len(self._weights("step_*", run)))
+
+
+@contextmanager
+def _can_go_on() -> Iterator[None]:
+    """Say that an interrupted training goes on with the recipe."""
+    try:
+        yield
+    except Interrupted:
+        raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
 
 
 def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None]:

@@ -9,7 +9,8 @@ A run directory gets, beside what training writes:
     RUN/data/                cleaned training text, and validation and test text, held out where `raw` has none
     RUN/distillation/        a teacher's translations of the training text, and
     RUN/back_translation/    back-translations of monolingual text, where the settings ask for them
-    RUN/translations/        of the test set
+    RUN/ensemble/2/          another run of an ensemble, and so on, where the settings ask for one
+    RUN/translations/        of the test sets
     RUN/scores.json          what they score, and what the run took
     RUN/stages.json          which stages are done
 """
@@ -173,7 +174,9 @@ def _do(stage: Stage, pipeline: Pipeline) -> None:
 
 def describe(result: RecipeResult) -> str:
     """The result for people: scores with signatures, sample translations, and the next commands to type."""
-    data, run = result.recipe.config.data, shlex.quote(str(result.run))
+    config, run = result.recipe.config, shlex.quote(str(result.run))
+    data, others = config.data, range(2, config.recipe.ensemble + 1)
+    ensemble = "".join(f" --ensemble {shlex.quote(str(result.run / 'ensemble' / str(number)))}" for number in others)
     source, reference = (
         shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
     )
@@ -192,8 +195,8 @@ def describe(result: RecipeResult) -> str:
     lines += [
         "",
         "Next:",
-        f"  seq2seq translate {run}  # type sentences and end with Ctrl-D; or --input FILE --output FILE",
-        f"  seq2seq evaluate {run} --source {source} --reference {reference}",
+        f"  seq2seq translate {run}{ensemble}  # type sentences and end with Ctrl-D; or --input FILE --output FILE",
+        f"  seq2seq evaluate {run}{ensemble} --source {source} --reference {reference}",
     ]
     return "\n".join(lines)
 

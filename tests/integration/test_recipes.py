@@ -16,11 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from seq2seq import fetch
+from seq2seq.checkpoint import load_model
 from seq2seq.config import CorpusConfig
 from seq2seq.data.corpus import SentencePair, read_lines
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import RecipeError
 from seq2seq.pipeline import Pipeline
-from seq2seq.recipe import load_recipe, run_recipe
+from seq2seq.recipe import describe, load_recipe, run_recipe
 from seq2seq.stages import StageRecord
 
 FOLDER = Path(str(resources.files("seq2seq_recipes")))
@@ -228,6 +230,20 @@ def test_a_recipe_script_run_by_itself_does_what_recipe_run_does(tmp_path: Path)
     assert scores["bleu"]["signature"] in first.stdout and "seq2seq translate" in first.stdout
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
     assert second.stdout == first.stdout and second.stderr.count("done already") == 5
+
+
+def test_an_ensemble_is_trained_and_translates_together(tmp_path: Path, hub: list[object]) -> None:
+    recipe = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, "recipe.ensemble=2", "recipe.average=1"])
+    run, told = tmp_path / "run", list[str]()
+    result = run_recipe(recipe, run, device="cpu")
+    assert f"--ensemble {run / 'ensemble' / '2'}" in describe(result)
+    first, second = (next(load_model(folder).model.parameters()) for folder in (run, run / "ensemble" / "2"))
+    assert not first.equal(second)
+    together = Translator.load(run, "cpu", ensemble=[run / "ensemble" / "2"])
+    translations = list(read_lines(run / "translations" / "test.en"))
+    assert [each.text for each in together.translate(read_lines(run / "data" / "test.de"))] == translations
+    assert run_recipe(recipe, run, device="cpu", report=told.append) == result
+    assert all("done already" in line for line in told) and len(told) == 7
 
 
 def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
