@@ -57,14 +57,16 @@ def _told(figures: dict[str, object]) -> list[str]:
     """The figures in lines for people."""
     lines = []
     if "pairs" in figures:
-        assert isinstance(figures["pairs"], dict)
-        lines.append("pairs: " + ", ".join(f"{name} {number:,}" for name, number in figures["pairs"].items()))
+        assert isinstance(figures["pairs"], dict) and isinstance(figures["more_pairs"], list)
+        marks = {name: "+" if name in figures["more_pairs"] else "" for name in figures["pairs"]}
+        told = [f"{name} {number:,}{marks[name]}" for name, number in figures["pairs"].items()]
+        lines.append("pairs: " + ", ".join(told))
     if "parameters" in figures:
         lines.append(f"parameters: {figures['parameters']:,}")
     if "tokens_per_second" in figures:
         lines += [
-            f"speed: {figures['tokens_per_second']:,.0f} target tokens/s, {figures['hours']:.1f} hours, "
-            f"{figures['epochs']:.1f} epochs",
+            f"speed: {figures['tokens_per_second']:,.0f} target tokens/s, {figures['hours']:.1f} hours"
+            + (f", {figures['epochs']:.1f} epochs" if "epochs" in figures else ""),
             f"memory: {figures['memory_mb']:,.0f} MB",
         ]
     if "free_disk_mb" in figures:

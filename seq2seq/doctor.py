@@ -68,6 +68,7 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
         text = _read(config.data)
         findings += [*_of_text(text), *_of_held_out(text), *_of_languages(text, config.data)]
         figures["pairs"] = {name: corpus.read for name, corpus in text.items()}
+        figures["more_pairs"] = [name for name, corpus in text.items() if not corpus.is_whole]
         with tempfile.TemporaryDirectory() as folder:
             with _finding("tokenizer", findings):
                 tokenizer = _tokenizer(config, text["train"])
@@ -95,6 +96,7 @@ class _Text(NamedTuple):
     """What was read of a corpus."""
 
     read: int
+    is_whole: bool  # otherwise there is more than was read
     sample: list[SentencePair]
     empty: int
     carriage_returns: int
@@ -116,7 +118,9 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     sample: list[SentencePair] = []
     counts: Counter[str] = Counter()
     keys: dict[int, int] = {}
+    is_whole = True
     for corpus in corpora:
+        before = counts["kept"]
         for pair in islice(read_corpus(replace(corpus, tag=""), languages, counts), _PAIRS):
             number = counts["kept"]
             counts["kept"] += 1
@@ -131,10 +135,11 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < _SAMPLE:
                 sample[place] = pair
+        is_whole &= counts["kept"] - before < _PAIRS
     if not sample:
         raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
     empty = counts["empty_source"] + counts["empty_target"]
-    return _Text(counts["read"], sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
+    return _Text(counts["read"], is_whole, sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
 
 
 def _name(corpus: CorpusConfig) -> str:
@@ -299,7 +304,8 @@ def _of_training(
     for side, name in enumerate(("source", "target")):
         write_lines(folder / name, (pair[side] for pair in train.sample))
     sample = CorpusConfig(source=str(folder / "source"), target=str(folder / "target"))
-    found = forecast(replace(config, data=replace(config.data, train=(sample,))), str(folder / "tokenizer"), device)
+    data = replace(config.data, train=(sample,), curriculum=())
+    found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
     hours = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
     if config.training.max_minutes:
         hours = min(hours, config.training.max_minutes / 60)
@@ -307,8 +313,9 @@ def _of_training(
         "tokens_per_second": found.tokens_per_second,
         "memory_mb": found.peak_memory_mb,
         "hours": hours,
-        "epochs": config.training.steps * found.tokens_per_step / max(figures["target_tokens"], 1),
     }
+    if train.is_whole:
+        figures["epochs"] = config.training.steps * found.tokens_per_step / max(figures["target_tokens"], 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",

@@ -132,6 +132,8 @@ def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path
     for name, stems in LOCAL_NAMES.items():
         sides = [_by_stem(folder, stems, language) for language in languages]
         both = [stem for stem in sides[0] if stem in sides[1]]
+        if name == "test":
+            both.sort(key=lambda stem: (stem != name, stem))
         if both:
             found[name] = (sides[0][both[0]], sides[1][both[0]])
             if name == "test":

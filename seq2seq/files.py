@@ -68,6 +68,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 def remove_directory(path: Path) -> None:
     """Remove a folder so that, killed at any moment, it leaves either all of it or nothing under its name."""
     doomed = path.with_name(f".{path.name}.{os.getpid()}.removed.partial")
+    shutil.rmtree(doomed, ignore_errors=True)  # of a killed process that had our number
     path.replace(doomed)
     shutil.rmtree(doomed)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import Config, CorpusConfig, DecodingConfig, load_config
-from seq2seq.data.corpus import SentencePair, read_lines, write_lines
+from seq2seq.data.corpus import SentencePair, read_lines, tagged, write_lines
+from seq2seq.data.tokenizer import with_tags
 from seq2seq.errors import DataError, RecipeError
 from seq2seq.files import remove_leftovers, sha256_of, write_json
 from seq2seq.settings import to_dict
@@ -94,7 +95,7 @@ class SyntheticCorpus:
 
     def tagged(self, pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
         """Pairs with the tag before each source."""
-        return (SentencePair(f"{self.tag} {pair.source}", pair.target) if self.tag else pair for pair in pairs)
+        return (tagged(pair, self.tag) for pair in pairs)
 
     def _translating(self, device: str) -> Callable[[list[str], int], list[str]]:
         """What translates the texts of a block; the model is loaded when the first block is."""
@@ -170,8 +171,7 @@ def with_synthetic(
         tags += [synthetic.tag] if synthetic.tag else []
     tokenizer = config.tokenizer
     if not (tokenizer.path or config.training.initialise_from):
-        symbols = dict.fromkeys([*tokenizer.user_symbols, *tags])
-        tokenizer = replace(tokenizer, user_symbols=tuple(symbols))
+        tokenizer = with_tags(tokenizer, tags)
     return replace(
         config,
         data=replace(config.data, train=tuple(corpus for corpus in corpora if corpus.weight)),

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from seq2seq.config import CorpusConfig
 from seq2seq.data.localisation import reader
 from seq2seq.data.tables import Table, open_table
-from seq2seq.data.unpacking import open_unpacked
+from seq2seq.data.unpacking import decode_line, open_unpacked
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write
 
@@ -66,7 +66,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     try:
         with open_unpacked(path) as file:
             for number, raw in enumerate(file, 1):
-                yield _decode(raw.removesuffix(b"\n"), path, number)
+                yield decode_line(raw.removesuffix(b"\n"), path, number)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
@@ -165,22 +165,6 @@ def _one_line(value: str | None, counts: Counter[str]) -> str:
         counts["line_breaks_replaced"] += 1
         value = value.replace("\r\n", " ").replace("\n", " ")
     return value or ""
-
-
-def _decode(line: bytes, path: Path, number: int) -> str:
-    if number == 1:
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line.count(0) * 4 > len(line):
-            raise DataError(f"{path}:1: is UTF-16 text; convert it with iconv -f utf-16 -t utf-8")
-        if line.startswith(b"\x1f\x8b"):
-            raise DataError(f"{path}:1: is compressed with gzip; give it a name that ends in .gz")
-        line = line.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); convert it with "
-            "iconv -f ... -t utf-8"
-        ) from None
 
 
 def _open_rows(corpus: CorpusConfig, languages: tuple[str, str]) -> _Rows:

@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from itertools import groupby
 from typing import NamedTuple
@@ -34,6 +34,7 @@ _NON_ASCII = re.compile("[^\x00-\x7f]+")
 _NUMBER = re.compile(r"\d+(?:[.,’'\u00a0\u202f ]\d+)*")
 _NO_DIGIT = re.compile(r"\D")
 _DIGITS = re.compile(r"\d+")
+_DIGITS_READ = 1000
 
 
 class Filter(NamedTuple):
@@ -214,12 +215,17 @@ def _letters(text: str) -> int:
 
 def _numbers(text: str) -> set[int]:
     """Numbers with their thousands and decimals: 1,000 and 0.50."""
-    return {number for found in _NUMBER.findall(text) if (number := int(_NO_DIGIT.sub("", found))) > 9}
+    return _from_10([_NO_DIGIT.sub("", found) for found in _NUMBER.findall(text)])
 
 
 def _rows_of_digits(text: str) -> set[int]:
     """What stands between separators: the same of 2026-11-25 and 25.11.2026."""
-    return {number for found in _DIGITS.findall(text) if (number := int(found)) > 9}
+    return _from_10(_DIGITS.findall(text))
+
+
+def _from_10(rows: Iterable[str]) -> set[int]:
+    """The numbers that rows of digits are, from 10 on, by their last digits: Python reads no number of thousands."""
+    return {number for row in rows if (number := int(row[-_DIGITS_READ:])) > 9}
 
 
 def _was_utf8(chars: str) -> bool:

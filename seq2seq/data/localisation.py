@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from seq2seq.data.unpacking import decode_line
 from seq2seq.errors import DataError
 
 Pairs = Iterator[tuple[str | None, str | None]]
@@ -97,8 +99,10 @@ def read_opus_zip(path: Path, languages: tuple[str, str]) -> Pairs:
                     if None in pair:
                         raise DataError(f"{path}: {' or '.join(names)} ends before line {number}; fetch it again")
                     yield pair
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged, or not a zip archive ({error}); fetch it again") from None
+    except (NotImplementedError, RuntimeError) as error:  # a compression that Python has not; encrypted
+        raise DataError(f"{path}: cannot be unpacked ({error}); pack its files anew") from None
 
 
 def _member(archive: zipfile.ZipFile, path: Path, language: str) -> str:
@@ -111,10 +115,7 @@ def _member(archive: zipfile.ZipFile, path: Path, language: str) -> str:
 
 def _lines(file: Any, name: str) -> Iterator[str]:
     for number, raw in enumerate(io.BufferedReader(file), 1):
-        try:
-            yield raw.removesuffix(b"\n").decode("utf-8")
-        except UnicodeDecodeError:
-            raise DataError(f"{name}:{number}: not UTF-8; fetch it again") from None
+        yield decode_line(raw.removesuffix(b"\n"), name, number)
 
 
 def _toolkit(module: str, path: Path) -> Any:
@@ -166,6 +167,8 @@ def _elements(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: declares entities, which can be an attack; remove its <!ENTITY ...>") from None
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: not XML ({error}); fetch or export it again") from None
+    except (ValueError, LookupError) as error:  # the parser knows few encodings
+        raise DataError(f"{path}: its encoding cannot be read ({error}); convert it to UTF-8") from None
 
 
 def _name(element: Any) -> str:
@@ -183,7 +186,9 @@ def _plain(element: Any) -> str:
 
 
 def _text_in(language: str, texts: dict[str, str]) -> str | None:
+    """The text in a language: `en` is also `en-US`, and the other way round, but `pt-BR` is not `pt-PT`."""
     wanted = language.lower().replace("_", "-")
     codes = {code.replace("_", "-"): code for code in texts}
-    found = [wanted] if wanted in codes else [code for code in codes if code.split("-")[0] == wanted.split("-")[0]]
+    found = [code for code in codes if f"{code}-".startswith(f"{wanted}-") or f"{wanted}-".startswith(f"{code}-")]
+    found.sort(key=lambda code: code != wanted)
     return texts[codes[found[0]]] if found else None

@@ -76,8 +76,10 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     lock = read_json(output / LOCK)
     if output.exists() and any(output.iterdir()) and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
-    if lock.get("made_from") == origin and lock.get("files") == _hashes(output):
-        return Prepared(output, read_json(output / REPORT), True, {})
+    report = read_json(output / REPORT)
+    if lock.get("made_from") == origin and lock.get("files") == _hashes(output) and "kept" in report:
+        return Prepared(output, report, True, {})
+    remove_leftovers(output)
     clock.lap("hashing the sources")
     parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
     clock.lap("filters")

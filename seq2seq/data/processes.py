@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -44,7 +46,9 @@ def in_processes(
         begin()
         yield from (work(*job) for job in chain(first, jobs))
         return
-    with ProcessPoolExecutor(workers, initializer=partial(_begin, begin, os.getpid())) as pool:
+    # `end_with` needs workers that are our children, which those of a fork server are not.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(workers, context, initializer=partial(_begin, begin, os.getpid())) as pool:
         waiting: deque[Future[int]] = deque()
         try:
             for job in chain(first, jobs):

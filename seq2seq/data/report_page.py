@@ -18,6 +18,7 @@ _MEANINGS = {
     "letters": "too few letters",
     "script": "letters of another script",
     "numbers": "numbers that do not match",
+    "swapped": "each side's words belong on the other",
     "language": "another language, or swapped sides",
     "overlap": "near validation or test text",
     "duplicate": "was there before",

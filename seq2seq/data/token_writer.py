@@ -71,8 +71,8 @@ def open_stores(
 
 
 def prepared_tokens(corpus: CorpusConfig) -> TokenStore | None:
-    """The tokens beside a corpus that was prepared, if they are of the text that is there now."""
-    if not corpus.path or (corpus.source_column or "source", corpus.target_column or "target") != SIDES:
+    """The tokens beside a corpus that was prepared, if they are of the text that is there now, tags included."""
+    if not corpus.path or corpus.tag or (corpus.source_column or "source", corpus.target_column or "target") != SIDES:
         return None
     store = TokenStore.open(Path(corpus.path) / BESIDE)
     return store if store and store.made_from["text"] == fingerprint_of(Path(corpus.path)) else None
@@ -149,6 +149,7 @@ def write_tokens(
     if work.exists() and read_json(work / _BEGUN) != told:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.parent)
     write_json(work / _BEGUN, told)
     copy = work / text if text == _TEXT else None
     if copy:

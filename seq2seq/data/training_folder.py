@@ -88,10 +88,10 @@ def _tokenizer(config: Config, output: Path) -> tuple[Tokenizer, bool]:
 
 def _given(config: Config) -> Tokenizer | None:
     """The tokenizer that the config names, or that of the run that is to be fine-tuned."""
-    run = Path(config.training.initialise_from)
-    places = [run / _TOKENIZER, run.parent.parent / _TOKENIZER] if config.training.initialise_from else []
-    path = next((place for place in places if place.is_dir()), Path(config.tokenizer.path))
-    return Tokenizer.load(path) if path != Path() else None
+    if config.training.initialise_from:
+        run = Path(config.training.initialise_from)
+        return Tokenizer.load((run.parent.parent if run.parent.name == "checkpoints" else run) / _TOKENIZER)
+    return Tokenizer.load(config.tokenizer.path) if config.tokenizer.path else None
 
 
 def _lines(output: Path, side: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Compressed files as plain ones."""
+"""Compressed files as plain ones, and bytes as text."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ def open_unpacked(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
+def decode_line(line: bytes, name: Path | str, number: int) -> str:
+    """The text of a line of a file, without a byte order mark in the first one.
+
+    Raises:
+        DataError: if it is not UTF-8 text.
+    """
+    if number == 1:
+        if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line.count(0) * 4 > len(line):
+            raise DataError(f"{name}:1: is UTF-16 text; convert it with iconv -f utf-16 -t utf-8")
+        if line.startswith(b"\x1f\x8b"):
+            raise DataError(f"{name}:1: is compressed with gzip; give it a name that ends in .gz")
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); convert it with "
+            "iconv -f ... -t utf-8"
+        ) from None
+
+
 def _open_zstandard(path: Path) -> IO[bytes]:
     try:
         import zstandard
@@ -33,20 +54,39 @@ def _open_zstandard(path: Path) -> IO[bytes]:
         raise DataError(f"{path}: unpacking it needs zstandard; pip install 'seq2seq[localisation]'") from None
 
     class Unpacked(io.RawIOBase):
-        """Unpacks, with errors like those of other files; a file cut short is no end."""
+        """Unpacks frame by frame, with errors like those of other files; a file that ends in a frame is cut short."""
 
         def __init__(self) -> None:
             self._file = path.open("rb")
-            self._stream = zstandard.ZstdDecompressor().stream_reader(self._file, read_across_frames=True)
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._packed, self._begun, self._unpacked = b"", False, memoryview(b"")
 
         def readable(self) -> bool:
             return True
 
         def readinto(self, buffer: Any) -> int:
+            while not self._unpacked and self._more():
+                pass
+            size = min(len(buffer), len(self._unpacked))
+            buffer[:size], self._unpacked = self._unpacked[:size], self._unpacked[size:]
+            return size
+
+        def _more(self) -> bool:
+            """Unpack some more, if there is more."""
+            self._packed = self._packed or self._file.read(2**17)
+            if not self._packed:
+                if self._begun:
+                    raise EOFError
+                return False
             try:
-                return int(self._stream.readinto(buffer))
+                self._unpacked = memoryview(self._frame.decompress(self._packed))
             except zstandard.ZstdError as error:
                 raise OSError(None, f"damaged, or not zstandard ({error})") from None
+            self._begun = not self._frame.eof
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            return True
 
         def close(self) -> None:
             self._file.close()

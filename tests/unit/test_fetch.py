@@ -122,6 +122,13 @@ def test_of_several_test_sets_the_first_that_has_both_sides_is_the_main_one(tmp_
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("other", ["test-news", "test_news", "test.news"])
+def test_no_test_set_takes_the_place_of_another(tmp_path: Path, other: str) -> None:
+    folder = fill(tmp_path, "train.de", "train.en", "test.de.gz", "test.en.gz", f"{other}.de", f"{other}.en")
+    found = fetch.find_local(folder, ("de", "en"))
+    assert found.keys() == {"train", "test", other} and found["test"][0].name == "test.de.gz"
+
+
 def test_only_training_files_are_required(tmp_path: Path) -> None:
     assert set(fetch.find_local(fill(tmp_path, "train.de", "train.en"), ("de", "en"))) == {"train"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,7 @@ def test_entities_are_refused(tmp_path: Path, name: str, text: str) -> None:
         ("a.tmx", b"no XML", "not XML"),
         ("a.tmx", TMX.encode()[:-20], "not XML"),
         ("a.xlf", b"<xliff", "not XML"),
+        ("a.tmx", b'<?xml version="1.0" encoding="gb2312"?><tmx/>', "convert it to UTF-8"),
         ("a.po", b'msgid "a\nmsgstr', "cannot be read"),
         ("a.zip", b"no zip", "damaged, or not a zip archive"),
     ],
@@ -122,6 +124,28 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, data: bytes, message
         pairs_of(write(tmp_path / name, data))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_varieties_of_a_language(tmp_path: Path) -> None:
+    unit = '<tu><tuv xml:lang="en-GB"><seg>dog</seg></tuv><tuv xml:lang="pt-BR"><seg>cachorro</seg></tuv></tu>'
+    path = CorpusConfig(path=str(write(tmp_path / "a.tmx", f"<tmx><body>{unit}</body></tmx>")))
+    for target in ("pt", "pt-BR", "pt_br"):
+        assert list(read_corpus(path, ("en", target))) == [("dog", "cachorro")]
+    assert list(read_corpus(path, ("en", "pt-PT"))) == list(read_corpus(path, ("en-US", "pt"))) == []
+
+
+def test_damaged_and_marked_archives(tmp_path: Path) -> None:
+    path, line = tmp_path / "a.zip", b"\xef\xbb\xbfHund\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.en", line * 500)
+        archive.writestr("a.de", line * 500)
+    assert pairs_of(path)[0] == ("Hund", "Hund")
+    whole = path.read_bytes()
+    for place in range(40, 60):
+        broken = bytearray(whole)
+        broken[place] ^= 0xFF
+        with suppress(DataError):  # or nothing is wrong that can be seen
+            pairs_of(write(path, bytes(broken)))
 
 
 def test_opus_archives(tmp_path: Path) -> None:
@@ -173,6 +197,11 @@ def test_zstandard(tmp_path: Path) -> None:
     packed = zstandard.ZstdCompressor().compress("dog\u2028\nHünd\n".encode() * 20_000)
     path = write(tmp_path / "a.de.zst", packed)
     assert list(read_lines(path)) == ["dog\u2028", "Hünd"] * 20_000
+    assert list(read_lines(write(path, packed * 2))) == ["dog\u2028", "Hünd"] * 40_000  # two frames
+    for end in (3, len(packed) // 2, len(packed) - 1, len(packed) + 5):
+        with pytest.raises(DataError, match=r"a\.de\.zst: the compressed file ends too early"):
+            list(read_lines(write(path, (packed * 2)[:end])))
+    assert list(read_lines(write(path, b""))) == []
     with pytest.raises(DataError, match=r"a\.de\.zst: cannot be read: damaged, or not zstandard"):
         list(read_lines(write(path, b"plain text\n")))
 

@@ -24,7 +24,8 @@ from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.token_writer import open_stores, prepared_tokens
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.training_folder import make_ready
-from seq2seq.errors import DataError
+from seq2seq.errors import DataError, TokenizerError
+from seq2seq.training.setup import set_up_run
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,14 @@ def test_tags_are_in_the_text_once_and_are_pieces(config: Config, tmp_path: Path
     sources = [[pair.source for pair in read_corpus(each)] for each in (*ready.data.train, ready.data.validation)]
     assert [{line.count("<2de>") for line in lines} for lines in sources] == [{1}, {0}, {1}]
     assert all(line.startswith("<2de> ") for line in sources[0])
+
+
+def test_a_curriculum_trains_on_what_was_prepared(config: Config, tmp_path: Path) -> None:
+    stages = (CurriculumConfig(weights=(1.0, 0.0)), CurriculumConfig(weights=(0.0, 1.0)))
+    train = tuple(replace(each, weight=1.0) for each in config.data.train)
+    make_ready(replace(config, data=replace(config.data, train=train, curriculum=stages)), tmp_path / "out")
+    ready = load_config(tmp_path / "out/config.toml")
+    assert set_up_run(ready, tmp_path / "run")[0].data.curriculum == stages
 
 
 def test_a_curriculum_loses_the_corpora_of_which_nothing_is_left(config: Config, tmp_path: Path) -> None:
@@ -188,6 +197,7 @@ def test_tokens_of_another_tokenizer_or_text_are_not_taken(config: Config, tmp_p
     (first, _) = ready.data.train
     assert prepared_tokens(first) is not None
     assert prepared_tokens(replace(first, source_column="target", target_column="source")) is None
+    assert prepared_tokens(replace(first, tag="<2de>")) is None
     state = tmp_path / "out/train/corpus000/state.json"
     state.write_text(state.read_text().replace('_fingerprint": "', '_fingerprint": "0'))
     assert prepared_tokens(first) is None
@@ -212,6 +222,9 @@ def test_a_given_tokenizer_is_copied(config: Config, tmp_path: Path, monkeypatch
     run = replace(config, training=replace(config.training, initialise_from=str(tmp_path / "run")))
     make_ready(run, tmp_path / "three")
     assert files(tmp_path / "two/train") == files(tmp_path / "three/train")
+    missing = replace(config, training=replace(config.training, initialise_from=str(tmp_path / "typo")))
+    with pytest.raises(TokenizerError, match="typo"):
+        make_ready(missing, tmp_path / "four")
 
 
 def test_coverage_is_counted(config: Config, tmp_path: Path) -> None:
