@@ -1,6 +1,6 @@
 """What each method of training and decoding gives, on one recipe: `python recipes/ablation.py multi30k_de_en`.
 
-    python recipes/ablation.py RECIPE [--data DIR] [--output DIR] [--seeds 1,2] [--only METHOD] [--set KEY=VALUE]
+    python recipes/ablation.py RECIPE [--data DIR] [--output DIR] [--seed N] [--only METHOD] [--set KEY=VALUE]
 
 Trains the recipe without any method, and with one method at a time, as runs of their own in DIR (runs/ablation/RECIPE),
 where finished ones stay; then translates the test set with each, and prints a Markdown table. All train as many steps,
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from seq2seq.config import DecodingConfig
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluation import Score, Scores, compare, score
@@ -28,7 +27,8 @@ from seq2seq.recipe import Recipe, load_recipe, run_recipe
 PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
     "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
-    "recipe.average=0", "decoding.mbr=off", "decoding.patience=1",
+    "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
+    "decoding.beam_size=5", "decoding.patience=1",
 )  # fmt: skip
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "baseline": (),
@@ -61,14 +61,14 @@ class Row(NamedTuple):
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="Local files to use instead of fetching the corpus.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the runs go.  [default: runs/ablation/RECIPE]")
-@click.option("--seeds", default="1", show_default=True, metavar="N,N", help="Seeds of training.")
+@click.option("--seed", "seeds", default=[1], show_default=True, multiple=True, help="Of training; may be repeated.")
 @click.option("--only", multiple=True, help="A method to look at, beside the baseline; may be repeated.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of all runs.")
 def main(
     recipe: str,
     data: Path | None,
     output: Path | None,
-    seeds: str,
+    seeds: tuple[int, ...],
     only: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> None:
@@ -79,9 +79,10 @@ def main(
     path = Path(recipe) if recipe.endswith(".toml") else Path(__file__).with_name(f"{recipe}.toml")
     folder = output or Path("runs/ablation") / path.stem
     try:
-        rows = [row for seed in seeds.split(",") for row in _rows(path, folder, data, int(seed), only, overrides)]
-        references = read_lines(folder / f"baseline-{rows[0].seed}" / "data" / f"test.{_target(load_recipe(path))}")
-        click.echo("\n".join(table(rows, list(references))))
+        rows = [row for seed in seeds for row in _rows(path, folder, data, seed, only, overrides)]
+        language = load_recipe(path, overrides).config.data.target_language
+        references = list(read_lines(folder / f"baseline-{rows[0].seed}" / "data" / f"test.{language}"))
+        click.echo("\n".join(table(rows, references, language)))
     except Seq2SeqError as error:
         raise click.ClickException(str(error)) from None
 
@@ -89,41 +90,36 @@ def main(
 def _rows(
     path: Path, folder: Path, data: Path | None, seed: int, only: Sequence[str], overrides: Sequence[str]
 ) -> Iterator[Row]:
-    """What each method gives with a seed."""
+    """What each method gives with a seed; that all settings fit is seen before the first training."""
     common = [*PLAIN, *overrides, f"training.seed={seed}"]
-    for method, settings in TRAINING.items():
-        if method == "baseline" or not only or method in only:
-            say(f"== {method}, seed {seed}")
-            run = folder / f"{method.replace(' ', '_')}-{seed}"
-            yield _trained(load_recipe(path, [*common, *settings]), method, seed, run, data)
-    recipe = load_recipe(path, common)
+    wanted = [method for method in TRAINING if method == "baseline" or not only or method in only]
+    recipes = {method: load_recipe(path, [*common, *TRAINING[method]]) for method in wanted}
+    for method, recipe in recipes.items():
+        say(f"== {method}, seed {seed}")
+        yield _trained(recipe, method, seed, folder / f"{method.replace(' ', '_')}-{seed}", data)
     for method, changes in DECODING.items():
         if not only or method in only:
             say(f"== {method}, seed {seed}")
-            decoding = replace(recipe.config.decoding, **changes)
-            yield _searched(recipe, method, seed, folder / f"baseline-{seed}", decoding)
-
-
-def _target(recipe: Recipe) -> str:
-    return recipe.config.data.target_language
+            yield _searched(recipes["baseline"], method, seed, folder / f"baseline-{seed}", changes)
 
 
 def _trained(recipe: Recipe, method: str, seed: int, run: Path, data: Path | None) -> Row:
     result = run_recipe(recipe, run, data)
-    translations = list(read_lines(run / "translations" / f"test.{_target(recipe)}"))
+    translations = list(read_lines(run / "translations" / f"test.{recipe.config.data.target_language}"))
     return Row(method, seed, result.figures["training_seconds"] / 60, translations, result.scores)
 
 
-def _searched(recipe: Recipe, method: str, seed: int, run: Path, decoding: DecodingConfig) -> Row:
+def _searched(recipe: Recipe, method: str, seed: int, run: Path, changes: Mapping[str, Any]) -> Row:
     from seq2seq.decoding.translator import Translator
 
     languages = (recipe.config.data.source_language, recipe.config.data.target_language)
     source, reference = (list(read_lines(run / "data" / f"test.{language}")) for language in languages)
-    found = [translation.text for translation in Translator.load(run).translate(source, decoding)]
+    translator = Translator.load(run)
+    found = [each.text for each in translator.translate(source, replace(translator.config, **changes))]
     return Row(method, seed, 0.0, found, score(found, [reference], target_language=languages[1]))
 
 
-def table(rows: list[Row], references: list[str]) -> Iterator[str]:
+def table(rows: list[Row], references: list[str], language: str) -> Iterator[str]:
     """The outcome as Markdown; p is that of BLEU against the baseline of the same seed."""
     heads = ["method", "seed", "BLEU", "against the baseline", "chrF", "BLEU, lower-cased, tokenised", "minutes"]
     yield f"| {' | '.join(heads)} |"
@@ -132,7 +128,7 @@ def table(rows: list[Row], references: list[str]) -> Iterator[str]:
         baseline = next(each for each in rows if each.method == "baseline" and each.seed == row.seed)
         against = ""
         if row is not baseline:
-            found = compare(row.translations, [baseline.translations], [references])[0].bleu
+            found = compare(row.translations, [baseline.translations], [references], target_language=language)[0].bleu
             against = f"{found.difference:+.2f}, p = {found.p_value:.3f}"
         measures = [row.scores.bleu, row.scores.chrf, row.scores.bleu_lowercased_tokenised]
         bleu, chrf, lowercased = map(_with_interval, measures)

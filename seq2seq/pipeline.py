@@ -14,7 +14,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.config import Config, CorpusConfig, DataConfig, PrepareConfig, config_to_dict, load_config, save_config
+from seq2seq.config import (
+    Config,
+    CorpusConfig,
+    DataConfig,
+    DecodingConfig,
+    PrepareConfig,
+    config_to_dict,
+    load_config,
+    save_config,
+)
 from seq2seq.data.cleaning import clean, clean_each, split_held_out, without_overlap
 from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
 from seq2seq.data.sides import Sides
@@ -22,7 +31,7 @@ from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import COUNTS, copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, sha256_of, write_json
-from seq2seq.settings import flat
+from seq2seq.settings import flat, to_dict
 from seq2seq.stages import Stage, StageRecord
 from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
 
@@ -68,8 +77,13 @@ class Pipeline:
         data = self._settings("data")
         held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
+        of_script = {} if self.local else {**held_out, **self._settings("tokenizer")}  # which it may read
         yield Stage(
-            name="fetch", settings=data, inputs=lambda: source, outputs=lambda: _files(run / "raw"), work=self.fetch
+            name="fetch",
+            settings={**data, **of_script},
+            inputs=lambda: source,
+            outputs=lambda: _files(run / "raw"),
+            work=self.fetch,
         )
         yield Stage(
             name="prepare",
@@ -109,7 +123,7 @@ class Pipeline:
         )
         yield Stage(
             name="evaluate",
-            settings={"target_language": self.languages[1]},
+            settings={"target_language": self.languages[1], **self._told()},
             inputs=lambda: [*self._test_text("translations", 1), *self._test_text("data", 1)],
             outputs=lambda: [path for path in [run / "scores.json"] if path.exists()],
             work=self.evaluate,
@@ -123,6 +137,12 @@ class Pipeline:
             outputs=lambda: _files(self.run / corpus.name),
             work=partial(self.synthesise, corpus),
         )
+
+    def _told(self) -> dict[str, Any]:
+        """What the scores are told with."""
+        told = self.record.entries.get("translate", {})
+        steps = [path.parent.name for path in self._weights("step_*")][-1:]
+        return {"steps": steps, **{name: told.get(name) for name in ("checkpoint", "sentences_per_second")}}
 
     def _members(self) -> list[Path]:
         """The runs of an ensemble beside the first, which is the run itself."""
@@ -150,6 +170,8 @@ class Pipeline:
             corpus.check()
         if overwrite:
             self.record.entries["train"] = {"discard": True}  # also after a kill, until training has begun anew
+            for member in self._members():
+                self.record.entries[self._further_training(member).name] = {"discard": True}
         entry = self.record.entries.get("train", {})
         if not (self.run / "config.toml").exists() or "discard" in entry:
             return
@@ -159,8 +181,11 @@ class Pipeline:
                 f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
             )
         now = json.loads(json.dumps(self._training_settings()))
-        defaults = flat(config_to_dict(Config()))  # which settings had that the version before did not know
+        # Settings that the version before did not know had their defaults.
+        of_corpus, defaults = to_dict(CorpusConfig(path="some")) | {"path": ""}, flat(config_to_dict(Config()))
+        defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
         before = {name: defaults[name] for name in now if name in defaults} | before
+        before["data.train"] = [of_corpus | each for each in before.get("data.train") or []]
         changed = sorted(
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
         )
@@ -189,6 +214,7 @@ class Pipeline:
             RecipeError: if there are such.
         """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
+        made += [(self._further_training(member).name, f"ensemble/{member.name}") for member in self._members()]
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
@@ -269,26 +295,33 @@ class Pipeline:
     def train_member(self, member: Path) -> None:
         """Train another model of the ensemble like the first, but for its seed, and average its checkpoints."""
         from seq2seq.data.tokenizer import Tokenizer
+        from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
         config, stage = self._training_config(), self._further_training(member)
         training = replace(config.training, seed=config.training.seed + int(member.name) - 1)
-        begun = self.record.fingerprint(stage)
+        fixed = {name: value for name, value in self._training_settings().items() if name not in _MAY_CHANGE}
+        begun = self.record.fingerprint(replace(stage, settings=fixed))
         there = bool(self._weights("step_*", member)) and self.record.entries[stage.name].get("begun") == begun
+        if not there:
+            clear_run(member)
         self.record.write(stage.name, begun=begun)
         tokenizer = None if there else Tokenizer.load(self.run / "tokenizer")
         with _can_go_on():
-            train(
-                replace(config, training=training), member, tokenizer=tokenizer, device=self.device, resume=there,
-                overwrite=not there,
-            )  # fmt: skip
+            config = replace(config, training=training)
+            train(config, member, tokenizer=tokenizer, device=self.device, resume=there)
         if self.config.recipe.average:
             self._average(member)
 
     def _training_config(self) -> Config:
         made = [(corpus, self._corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
         corpora = self.corpora()
-        return with_synthetic(replace(self.config, data=corpora), corpora.train[0], made)
+        config = replace(self.config, data=corpora, decoding=self._decoding())
+        return with_synthetic(config, corpora.train[0], made)
+
+    def _decoding(self) -> DecodingConfig:
+        """How the run translates: with the tag of the test text, unless it has another."""
+        return replace(self.config.decoding, tag=self._tags()["test"] or self.config.decoding.tag)
 
     def corpora(self) -> DataConfig:
         """The prepared text, to train on."""
@@ -301,9 +334,12 @@ class Pipeline:
         )
 
     def raw_corpora(self) -> DataConfig | None:
-        """The text as fetched; None if something has to be held out, or its corpora are cleaned differently."""
+        """The text as fetched; None if something has to be held out, or if a config cannot say how it is cleaned.
+
+        That is so if its corpora are cleaned differently, or if there are further test sets to keep out.
+        """
         names, cleaning = ("train", "validation", "test"), self._cleaning()
-        if len(cleaning) > 1 or not all(self._text("raw", name, 0).exists() for name in names):
+        if len(cleaning) > 1 or self._held_out("raw") != ["validation", "test"]:
             return None
         train, validation, test = (replace(self._corpus("raw", name), tag=self._tags()[name]) for name in names)
         own = cleaning[0] if cleaning[0] != self.config.prepare else None
@@ -331,7 +367,7 @@ class Pipeline:
         from seq2seq.checkpoint import resolve
         from seq2seq.decoding.translator import Translator
 
-        decoding = replace(self.config.decoding, tag=self._tags()["test"] or self.config.decoding.tag)
+        decoding = self._decoding()
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
         _, checkpoint = resolve(self.run)
@@ -369,6 +405,7 @@ class Pipeline:
         figures: dict[str, Any] = {
             "sentences": sentences["test"],
             "checkpoint": entries["translate"]["checkpoint"],
+            "models": self.config.recipe.ensemble,
             "sentences_per_second": entries["translate"]["sentences_per_second"],
             "steps": info.step,
             "training_seconds": round(info.training_seconds, 1),  # of the first model
@@ -484,7 +521,10 @@ class Pipeline:
 
     def _num_averaged(self, run: Path | None = None) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
-        return min(self.config.recipe.average, len(self._weights("step_*", run)))
+        from seq2seq.checkpoint import checkpoints, read_info
+
+        whole = [folder for folder in checkpoints(run or self.run) if not read_info(folder).interrupted]
+        return min(self.config.recipe.average, len(whole))
 
 
 @contextmanager

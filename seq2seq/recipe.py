@@ -149,6 +149,8 @@ def with_corpus(
     pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
     pipeline.check_folders()
     fetch, prepare = islice(pipeline.stages(), 2)
+    if not (pipeline.record.is_done(fetch) and pipeline.record.is_done(prepare)):
+        pipeline.check_training(overwrite=False)  # of which this text may be
     _do(fetch, pipeline)
     raw = None if cleaned else pipeline.raw_corpora()
     if raw is None:

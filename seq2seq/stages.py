@@ -44,7 +44,7 @@ class StageRecord:
         except FileNotFoundError:
             self.entries = {}
         except ValueError:
-            raise RecipeError(f"{self.path}: damaged; delete it to do all stages again") from None
+            raise RecipeError(f"{self.path}: damaged; choose another --output, or delete the folder {folder}") from None
 
     def is_done(self, stage: Stage) -> bool:
         """Whether a stage was done with these settings and inputs, and its outputs are as it left them."""

@@ -47,7 +47,7 @@ translator = ctranslate2.Translator(str(folder))
 *lines, rest = sys.stdin.buffer.read().decode("utf-8").split("\\n")
 lines += [rest] if rest else []
 results = translator.translate_batch(
-    [[*cut(line), "</s>"] for line in lines], beam_size={beam_size}, patience={patience},
+    [[*cut({tag!r} + line), "</s>"] for line in lines], beam_size={beam_size}, patience={patience},
     length_penalty={length_penalty}, max_batch_size=64, max_input_length={max_length},
     max_decoding_length={max_length} - 1,
 )
@@ -78,6 +78,7 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         "patience": decoding.patience,
         "length_penalty": decoding.length_penalty,
         "max_length": loaded.config.model.max_length,
+        "tag": f"{decoding.tag} " if decoding.tag else "",
     }
     with atomic_write(folder / "translate.py") as file:
         file.write(_SCRIPT.format(source=source, target=target, pieces=pieces, **settings))

@@ -55,7 +55,7 @@ START, END, NEVER, LONGEST = {start}, {end}, {never}, {longest}
 
 def translate(line):
     """Greedy search: always the likeliest token, until it is the end."""
-    ids = encode(line)[: LONGEST - 1]  # a longer text is cut off
+    ids = encode({tag!r} + line)[: LONGEST - 1]  # a longer text is cut off
     if not ids or not line.strip():
         return ""
     memory = {{"source_mask": np.ones((1, len(ids) + 1), dtype=bool)}}
@@ -172,18 +172,19 @@ def write(loaded: LoadedRun, folder: Path) -> None:
         _write_graphs(model, folder)
     tokenizer.save(folder / "tokenizer")
     with atomic_write(folder / "translate.py") as file:
-        file.write(_script(model.config.max_length, tokenizer))
+        file.write(_script(model.config.max_length, tokenizer, loaded.config.decoding.tag))
 
 
-def _script(longest: int, tokenizer: Tokenizer) -> str:
-    """The script for sequences of up to `longest` tokens."""
+def _script(longest: int, tokenizer: Tokenizer, tag: str) -> str:
+    """The script for sequences of up to `longest` tokens, with a tag before each line, if the run has one."""
+    tag = f"{tag} " if tag else ""
     imports, subwords = "", _OUR_SUBWORDS
     if isinstance(tokenizer, MarianTokenizer):
         vocabulary = "vocab.json" if tokenizer.joint else "target_vocab.json"
         imports, subwords = "import json\nimport re\n", _MARIAN_SUBWORDS.format(target_vocabulary=vocabulary)
     source, target = tokenizer.model_files
     return _SCRIPT.format(
-        imports=imports, subwords=subwords, source=source, target=target, start=tokenizer.start_id,
+        imports=imports, subwords=subwords, source=source, target=target, tag=tag, start=tokenizer.start_id,
         end=tokenizer.eos_id, never=list(tokenizer.never_output), longest=longest,
     )  # fmt: skip
 

@@ -109,16 +109,18 @@ def _card(loaded: LoadedRun, run: Path, publication: Publication, lock: Mapping[
         parameters=sum(parameter.numel() for parameter in parameters_of(loaded.model).values()),
         checkpoint=read_info(loaded.checkpoint),
         lock=lock,
-        scores=_scores(run) if loaded.checkpoint == resolve(run)[1] else {},
+        scores=_scores(run, loaded.checkpoint.name),
     )
 
 
-def _scores(run: Path) -> Mapping[str, Mapping[str, Any]]:
-    """What the recipe's last stage found on the test set, with the run's best checkpoint."""
+def _scores(run: Path, checkpoint: str) -> Mapping[str, Mapping[str, Any]]:
+    """What the recipe's last stage found on the test set, if it was with this checkpoint alone."""
     try:
         scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
         raise ExportError(f"{run / 'scores.json'}: damaged; run the recipe again, or delete the file") from None
+    if scores.get("checkpoint", checkpoint) != checkpoint or scores.get("models", 1) > 1:
+        return {}
     return {name: score for name, score in scores.items() if isinstance(score, dict) and "signature" in score}

@@ -33,9 +33,17 @@ class Picture(NamedTuple):
     layers: list[Weights]
 
 
-def pictures(model: Transformer, tokenizer: Tokenizer, translations: Sequence[Translation]) -> list[Picture]:
-    """A handful of translations, at equal distances among those of middling length, with their attention weights."""
-    found = [drawable for each in translations if (drawable := _in_tokens(tokenizer, each))]
+def pictures(
+    model: Transformer, tokenizer: Tokenizer, translations: Sequence[Translation], tag: str = ""
+) -> list[Picture]:
+    """A handful of translations, at equal distances among those of middling length, with their attention weights.
+
+    Args:
+        model, tokenizer: of the run.
+        translations: by that run.
+        tag: that stood before each source.
+    """
+    found = [drawable for each in translations if (drawable := _in_tokens(tokenizer, each, tag))]
     return [_picture(model, tokenizer, found[i]) for i in spread(len(found), _PICTURES)]
 
 
@@ -94,12 +102,13 @@ class _Tokens(NamedTuple):
     names: list[str]
 
 
-def _in_tokens(tokenizer: Tokenizer, translation: Translation) -> _Tokens | None:
+def _in_tokens(tokenizer: Tokenizer, translation: Translation, tag: str) -> _Tokens | None:
     """The tokens of a sentence; None for what makes no good picture."""
     if not translation.hypotheses:
         return None
-    (source,), target = tokenizer.encode_source([translation.source]), list(translation.hypotheses[0].tokens)
-    names = [*tokenizer.source_pieces(translation.source), "end"]
+    text = f"{tag} {translation.source}" if tag else translation.source
+    (source,), target = tokenizer.encode_source([text]), list(translation.hypotheses[0].tokens)
+    names = [*tokenizer.source_pieces(text), "end"]
     if len(names) != len(source) or not all(_SHORTEST <= size <= _LONGEST for size in (len(source), len(target) + 1)):
         return None
     return _Tokens(translation.source, source, target, names)

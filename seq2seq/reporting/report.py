@@ -151,7 +151,7 @@ def _translate(
         config = replace(config, beam_size=beam_size)
     translations = Translator(loaded.engine, loaded.tokenizer, config).translate(source, progress=progress)
     assert isinstance(loaded.engine, TorchEngine)
-    drawn = pictures(loaded.engine.model, loaded.tokenizer, translations) if draw else []
+    drawn = pictures(loaded.engine.model, loaded.tokenizer, translations, config.tag) if draw else []
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
     return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn
 

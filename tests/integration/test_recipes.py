@@ -244,6 +244,12 @@ def test_an_ensemble_is_trained_and_translates_together(tmp_path: Path, hub: lis
     assert [each.text for each in together.translate(read_lines(run / "data" / "test.de"))] == translations
     assert run_recipe(recipe, run, device="cpu", report=told.append) == result
     assert all("done already" in line for line in told) and len(told) == 7
+    trained = next((run / "ensemble" / "2").glob("checkpoints/step_*/model.safetensors")).stat().st_mtime_ns
+    others = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, "recipe.ensemble=2", "training.log_every=7"])
+    for overwrite in (False, True):
+        run_recipe(others, run, device="cpu", overwrite=overwrite)
+        again = next((run / "ensemble" / "2").glob("checkpoints/step_*/model.safetensors")).stat().st_mtime_ns
+        assert (again != trained) is overwrite
 
 
 def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

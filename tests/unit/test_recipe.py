@@ -180,8 +180,10 @@ def test_a_setting_of_another_model_does_not_lose_the_trained_one(
 def test_a_run_of_a_version_with_fewer_settings_goes_on(recipe_file: Path, log: list[str]) -> None:
     folder = run(recipe_file).run
     stages = json.loads((folder / "stages.json").read_text())
+    settings = stages["train"]["settings"]
     for name in ("training.r_drop", "model.initialisation"):
-        del stages["train"]["settings"][name]
+        del settings[name]
+    settings["data.train"] = [{name: each[name] for name in each if name != "tag"} for each in settings["data.train"]]
     write_json(folder / "stages.json", stages)
     run(recipe_file)
     with pytest.raises(RecipeError, match=r"training\.r_drop = 1\.0 \(was 0\.0\)"):
@@ -202,6 +204,17 @@ def test_other_training_text_does_not_lose_the_training(recipe_file: Path, log: 
     script.write_text(script.read_text().replace("sixteen", "x").replace("times", "plus"))
     with pytest.raises(RecipeError, match="was trained on other text"):
         run(recipe_file)
+
+
+def test_what_a_script_may_read_fetches_anew(recipe_file: Path, log: list[str]) -> None:
+    run(recipe_file)
+    script = recipe_file.with_suffix(".py")
+    script.write_text(script.read_text().replace('f"{a}', 'f"{config.tokenizer.user_symbols[0][2:4]}{a}'))
+    log.clear()
+    run(recipe_file, 'tokenizer.user_symbols=["<2de>"]', overwrite=True)
+    run(recipe_file, 'tokenizer.user_symbols=["<2fr>"]', overwrite=True)
+    assert log.count("fetch") == 2
+    assert "frzero" in (recipe_file.parent / "run" / "data" / "train.xx").read_text()
 
 
 def test_a_script_that_fetches_the_same_text_trains_nothing_anew(recipe_file: Path, log: list[str]) -> None:

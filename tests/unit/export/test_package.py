@@ -58,6 +58,9 @@ def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) ->
     (run / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
     card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     assert "| BLEU | 12.30 | 11.00 to 13.50 |" in card and "`nrefs:1|tok:13a`" in card
+    for others in ({"models": 2}, {"checkpoint": "step_00000001"}):  # of an ensemble, or of another checkpoint
+        (run / "scores.json").write_text(json.dumps(scores | others), encoding="utf-8")
+        assert "12.30" not in (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     (run / "scores.json").write_text("{", encoding="utf-8")
     with pytest.raises(ExportError, match=r"scores\.json: damaged"):
         packaged(run, tmp_path)
