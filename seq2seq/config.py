@@ -714,8 +714,10 @@ def _absolute(text: str, folder: Path) -> str:
 
 
 def _relative(text: str, folder: Path) -> str:
-    path = Path(text).resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    """A path within a folder as seen from there; another one as it was given: what it links to may have any name."""
+    path = Path(_absolute(text, Path.cwd()))
+    within = path.parent.resolve() / path.name
+    return within.relative_to(folder).as_posix() if within.is_relative_to(folder) else str(path)
 
 
 def _needs_joint(model: ModelConfig) -> str:

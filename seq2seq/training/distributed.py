@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from seq2seq.devices import choose_device
 from seq2seq.errors import ConfigError
 
 # The others wait while the first one trains the tokenizer or validates, which may take long.
-_PATIENCE = timedelta(hours=12)
+PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,12 @@ class Processes:
             dist.all_reduce(value)
         return value
 
+    def take_from_first(self, values: Iterable[Tensor]) -> None:
+        """Make tensors what they are in the first process, in place."""
+        if self.size > 1:
+            for value in values:
+                dist.broadcast(value, 0)
+
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in any process, so that all of them stop together."""
         return bool(self.sum(torch.tensor([float(flag)], device=device)).item())
@@ -57,19 +62,9 @@ def processes(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
-
-
-@contextmanager
-def sharing_processes(meeting: Path, rank: int, size: int) -> Iterator[Processes]:
-    """Join processes on this machine that share each micro-batch, and meet at a new file."""
-    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=size, timeout=_PATIENCE)
-    try:
-        yield Processes(rank, size, share_batches=True)
     finally:
         dist.destroy_process_group()
 

@@ -39,10 +39,9 @@ class Position(NamedTuple):
 class StepBatches(NamedTuple):
     """What one process works through in one step."""
 
-    batches: list[Batch]  # its micro-batches, or its shares of them
+    batches: list[Batch]  # its micro-batches, or its shares of them, if there is something for it
     num_target_tokens: int  # of the whole step, over all processes
     position: Position  # after the step
-    idle: bool = False  # nothing was left for this process, so it has a pair whose gradient must not count
 
 
 class Run(NamedTuple):
@@ -136,9 +135,7 @@ class Feed:
             position = position._replace(batches=place + 1)
             if position.batches == len(pool.plan):
                 position = self._next_pool(position)
-        if idle := not mine:
-            mine.append(self._batch(rows[:1]))
-        return StepBatches(mine, num_tokens, position, idle)
+        return StepBatches(mine, num_tokens, position)
 
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)

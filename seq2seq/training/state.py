@@ -12,11 +12,13 @@ from torch import Tensor
 
 from seq2seq.checkpoint import (
     CheckpointInfo,
+    checkpoints,
     load_weights,
     parameters_of,
     read_info,
     read_training_tensors,
     save_checkpoint,
+    validation_score,
 )
 from seq2seq.config import Metric, TrainingConfig
 from seq2seq.errors import CheckpointError
@@ -43,6 +45,13 @@ class TrainState:
         self.best_score = score if better else self.best_score
         self.validations_since_best = 0 if better else self.validations_since_best + 1
         return better
+
+    def judge_by(self, metric: Metric, run: Path) -> None:
+        """Take up the best score by a metric among the checkpoints of a run, which may have been judged by another."""
+        scores = [validation_score(read_info(folder), metric) for folder in checkpoints(run)]
+        best_score = max((score for score in scores if score is not None), default=None)
+        if best_score != self.best_score:
+            self.best_score, self.validations_since_best = best_score, 0
 
 
 class Learner:

@@ -41,8 +41,13 @@ class Steps:
         self._device, self._group = device, group
 
     def share(self) -> None:
-        """Let gradients meet among the processes; to be called when the weights are those to begin with."""
-        if self._group.size > 1:
+        """Let gradients meet among the processes; to be called when the weights are those to begin with.
+
+        On GPUs, torch's data parallelism sums gradients while others are computed. On CPUs there is nothing to gain by
+        that, and its order of sums is another one after a resume: there, all gradients are summed at the end.
+        """
+        self._group.take_from_first(parameter.detach() for parameter in self.learner.trained.values())
+        if self._group.size > 1 and self._device.type == "cuda":
             with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.9 does not know
                 warnings.simplefilter("ignore", FutureWarning)
                 self._criterion = DistributedDataParallel(self._criterion, broadcast_buffers=False)
@@ -57,13 +62,22 @@ class Steps:
             unsynced = isinstance(self._criterion, DistributedDataParallel) and not last
             with self._criterion.no_sync() if unsynced else contextlib.nullcontext(), self._autocast:  # type: ignore[operator]
                 found: Losses = self._criterion(batch.to(self._device))
-                # Data-parallel training averages over processes; the step's loss is a sum over all their tokens.
-                counts = 0.0 if work.idle else 1.0
-                scaled = found.minimised * (counts * self._group.size / work.num_target_tokens)
+                # Torch's data parallelism averages over processes; the step's loss is a sum over all their tokens.
+                size = self._group.size if isinstance(self._criterion, DistributedDataParallel) else 1
+                scaled = found.minimised * (size / work.num_target_tokens)
                 self.learner.scaler.scale(scaled).backward()
-            losses += counts * torch.stack([found.smoothed, found.plain])
+            losses += torch.stack([found.smoothed, found.plain])
+        if self._group.size > 1 and not isinstance(self._criterion, DistributedDataParallel):
+            self._sum_gradients()
         smoothed_sum, plain_sum = self._group.sum(losses).tolist()
         return smoothed_sum, plain_sum
+
+    def _sum_gradients(self) -> None:
+        parameters = list(self.learner.trained.values())
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+        total = self._group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, part in zip(parameters, total.split([each.numel() for each in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""

@@ -27,10 +27,10 @@ from seq2seq.devices import autocast
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.cpu_processes import all_threads, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
-from seq2seq.training.helpers import all_threads, training_processes
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.setup import TOKENS, set_up_run
@@ -56,7 +56,8 @@ def train(
     Args:
         config: the whole run.
         output: the run directory to make.
-        model: one to train instead of a new one; must be built for the config's model and the tokenizer.
+        model: one to train instead of a new one; must be built for the config's model and the tokenizer, and be
+            trained by one process.
         tokenizer: one to use instead of what the config says.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: go on from the latest checkpoint in `output`, exactly as if there had been no break.
@@ -72,9 +73,11 @@ def train(
     autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
     if model is not None and config.training.initialise_from:
         raise ConfigError("`training.initialise_from` and a model: training starts from one of them; leave one out")
+    if model is not None and config.training.cpu_processes > 1 and chosen.type == "cpu":
+        raise ConfigError("`training.cpu_processes` and a model: other processes would not have it; leave one out")
     with training_processes(config, run, chosen) as group:
         tell = say if group.is_first else _silent
-        with _unless_it_fails(run):
+        with _unless_it_fails(run, group):
             if group.is_first:
                 remove_leftovers(run / "checkpoints")
                 config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
@@ -100,9 +103,9 @@ def train(
 
 
 @contextmanager
-def _unless_it_fails(run: Path) -> Iterator[None]:
+def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
     """Remove a new run directory if training cannot begin, so that the mended command can be given again."""
-    is_new = not run.exists()
+    is_new = group.is_first and not run.exists()
     try:
         yield
     except BaseException:
@@ -133,6 +136,7 @@ class _Trainer:
         if found is not None:
             check_tokenizer(tokenizer, found)
             self.state, seconds = self.learner.load(found)
+            self.state.judge_by(config.training.validation_metric, run)
             self.tell(f"going on from {found}")
         self.steps.share()
         self.feed = Feed(config, tokenizer, group, stores)

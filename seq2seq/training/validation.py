@@ -39,7 +39,11 @@ def validate(
     try:
         translated = pairs[: config.training.validation_sentences or None]
         beam_size = config.training.validation_beam_size
-        decoding = replace(config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="")
+        decoding = replace(
+            config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="", shortlist=False
+        )  # there is no lexicon yet
+        if decoding.precision == "int8" and model.positions.device.type != "cpu":
+            decoding = replace(decoding, precision="float32")
         translator = Translator(model, tokenizer, decoding)
         hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
         references = [pair.target for pair in translated]
@@ -63,7 +67,7 @@ def validation_loss(
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] <= config.model.max_length]
     device = model.positions.device
-    criterion = TranslationLoss(model, label_smoothing=0.0)
+    criterion = TranslationLoss(model, label_smoothing=0.0).eval()
     total, num_tokens = 0.0, 0
     for part in cut_batches(lengths[order], config.training.batch_tokens):
         batch = make_batch(examples, order[part], tokenizer.pad_id, tokenizer.start_id).to(device)

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from seq2seq import load_config, train
-from seq2seq.errors import TrainingError
-from seq2seq.training import helpers
+from seq2seq.config import ModelConfig
+from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.model.transformer import Transformer
+from seq2seq.training import cpu_processes
 from seq2seq.training.state import Learner
 
 from .test_resume import CONFIG, write_corpus
@@ -76,7 +78,7 @@ def test_a_helper_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.replace("SAMPLING", "cpu_processes = 2"), encoding="utf-8")
     started: list[subprocess.Popen[bytes]] = []
-    start, update = helpers._start, Learner.update
+    start, update = cpu_processes._start, Learner.update
 
     def remembered(*arguments: Any) -> subprocess.Popen[bytes]:
         started.append(start(*arguments))
@@ -86,10 +88,33 @@ def test_a_helper_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         started[0].kill()
         return update(*arguments)
 
-    monkeypatch.setattr(helpers, "_start", remembered)
+    monkeypatch.setattr(cpu_processes, "_start", remembered)
     monkeypatch.setattr(Learner, "update", updated)
     with pytest.raises(TrainingError, match="killed, maybe for want of memory; go on with --resume"):
         train(load_config(path), tmp_path / "run", device="cpu")
+
+
+def test_a_helper_that_dies_before_it_joins_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path)
+    (tmp_path / "random.py").write_text("raise SystemExit('not ours')")  # in the working folder; must not be imported
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace("SAMPLING", "cpu_processes = 3"), encoding="utf-8")
+    start = cpu_processes._start
+
+    def killed(folder: Path, run: Path, rank: int) -> subprocess.Popen[bytes]:
+        helper = start(folder, run, rank)
+        if rank == 2:
+            helper.kill()
+        return helper
+
+    monkeypatch.setattr(cpu_processes, "_start", killed)
+    with pytest.raises(TrainingError, match="was killed, maybe for want of memory"):
+        train(load_config(path), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    model = Transformer(ModelConfig(source_vocab_size=300, target_vocab_size=300))
+    with pytest.raises(ConfigError, match="cpu_processes` and a model"):
+        train(load_config(path), tmp_path / "run", model=model, device="cpu")
 
 
 def test_processes_may_drop_other_layers(tmp_path: Path) -> None:

@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.checkpoint import best, checkpoints, load_model, read_info
-from seq2seq.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainingConfig
+from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info
+from seq2seq.config import (
+    Config,
+    CorpusConfig,
+    DataConfig,
+    ModelConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    load_config,
+    save_config,
+)
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
@@ -172,3 +181,26 @@ def test_an_empty_validation_corpus_is_refused(config: Config, tmp_path: Path) -
     with pytest.raises(DataError, match=r"data\.validation"):
         train(config, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_to_translate_with_a_shortlist_validates_without(config: Config, tmp_path: Path) -> None:
+    train(replace(config, decoding=replace(config.decoding, shortlist=True)), tmp_path / "run", device="cpu")
+    assert latest(tmp_path / "run") is not None
+
+
+def test_patience_begins_anew_with_another_metric(config: Config, tmp_path: Path) -> None:
+    train(config, tmp_path / "run", device="cpu")
+    steps = config.training.steps
+    longer = replace(config.training, steps=2 * steps, validate_every=1, validation_metric="loss", patience=2)
+    train(replace(config, training=longer), tmp_path / "run", device="cpu", resume=True)
+    info = read_info(latest(tmp_path / "run"))
+    assert info.step > steps + 2 and info.best_score is not None and info.best_score < 0
+
+
+def test_links_stay_what_they_are_called(config: Config, tmp_path: Path) -> None:
+    (corpus,) = config.data.train
+    link = tmp_path / "link.txt"
+    link.symlink_to(corpus.source)
+    data = replace(config.data, train=(replace(corpus, source=str(link)),))
+    save_config(replace(config, data=data), tmp_path / "config.toml")
+    assert load_config(tmp_path / "config.toml").data.train[0].source == str(link)
