@@ -108,8 +108,8 @@ class Pipeline:
                 outputs=lambda: self._weights(f"average_last_{self._num_averaged()}"),
                 work=self.average,
             )
-        yield from map(self._further_training, self._members())
         members = self._members()
+        yield from map(self._further_training, members)
         yield Stage(
             name="translate",
             settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
