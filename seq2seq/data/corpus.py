@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import accumulate, chain, islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2seq.config import CorpusConfig
 from seq2seq.data.localisation import reader
@@ -24,6 +23,10 @@ from seq2seq.data.tables import Table, open_table
 from seq2seq.data.unpacking import decode_line, open_unpacked
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class SentencePair(NamedTuple):
@@ -203,7 +206,9 @@ def _misalignment(source: Path, target: Path, first_alone: int) -> str:
     """What to say of two files of unequal length; line `first_alone` is the first that only the longer one has."""
     if not (source.is_file() and target.is_file()):
         return f"{source} and {target}: one of them ends before line {first_alone}; they must belong line by line"
-    lengths = [[len(line) for line in read_lines(path)] for path in (source, target)]
+    import numpy as np
+
+    lengths = [np.fromiter(map(len, read_lines(path)), np.int32) for path in (source, target)]
     longer = source if len(lengths[0]) > len(lengths[1]) else target
     suspect = _first_slipped(*lengths) + 1
     told = f"{source} has {len(lengths[0])} lines and {target} has {len(lengths[1])}"
@@ -212,21 +217,23 @@ def _misalignment(source: Path, target: Path, first_alone: int) -> str:
     return f"{told}: by their lengths, lines slip at about {longer}:{suspect}; make the files belong line by line"
 
 
-def _first_slipped(source: Sequence[int], target: Sequence[int]) -> int:
+def _first_slipped(source: NDArray[np.int32], target: NDArray[np.int32]) -> int:
     """Where lines were most likely put in or lost, given all lines' lengths in characters; counts from 0.
 
     Lines before it belong together as they stand; those after it do when the longer file is moved by the difference.
     Sides of a pair differ little from the usual ratio of lengths, lines that do not belong together differ more.
     """
-    longer, shorter = sorted(([math.log(length + 1) for length in side] for side in (source, target)), key=len)[::-1]
-    shift = len(longer) - len(shorter)
-    usual = sum(longer) / len(longer) - sum(shorter) / max(len(shorter), 1)
-    pairs = zip(shorter, longer, longer[shift:], strict=False)
-    gains = [abs(moved - line - usual) - abs(beside - line - usual) for line, beside, moved in pairs]
-    totals = list(accumulate(gains, initial=0.0))  # totals[p]: how much better lines before p fit unmoved than moved
+    import numpy as np
+
+    shorter, longer = sorted((np.log1p(side) for side in (source, target)), key=len)
+    shift, number = len(longer) - len(shorter), len(shorter)
+    usual = longer.mean() - (shorter.mean() if number else 0.0)
+    gains = abs(longer[shift:] - shorter - usual) - abs(longer[:number] - shorter - usual)
+    # totals[p]: how much better lines before p fit unmoved than moved.
+    totals = np.concatenate([[0.0], np.cumsum(gains)])
     # Chance alone makes a few lines at the end fit better when moved; do not fall for less than two such lines.
-    best = max(totals)
-    return len(shorter) if best - totals[-1] < 2 else totals.index(best)
+    best = totals.argmax()
+    return number if totals[best] - totals[-1] < 2 else int(best)
 
 
 def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
