@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,18 +54,37 @@ def _bfloat16(weight: Tensor, bias: Tensor | None) -> Projection:
 
 def _int8(weight: Tensor, bias: Tensor | None) -> Projection:
     """Weights are rounded to 8 bits with a scale for each output, inputs with one for each call."""
+    quantised = _quantised(weight)
+    multiply = _int8_product(quantised, bias, "fbgemm")
+    if weight.size(0) >= _WIDE:
+        multiply_many = _int8_product(quantised, bias, "onednn")
+        return lambda x: (multiply_many if _rows(x) >= _MANY_ROWS else multiply)(x)
+    if weight.numel() <= _SMALL:
+        return lambda x: F.linear(x, weight, bias) if _rows(x) <= _FEW_ROWS else multiply(x)
+    return multiply
+
+
+def _quantised(weight: Tensor) -> Tensor:
     scales = weight.abs().amax(1).clamp_(min=1e-12).double() / 127
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a future torch will have no such tensors; those that we declare have
-        quantised = torch.quantize_per_channel(weight.float(), scales, torch.zeros_like(scales).long(), 0, torch.qint8)
-    packed = _pack(quantised, bias, "fbgemm")
-    dynamic = torch.ops.quantized.linear_dynamic
-    if weight.size(0) >= _WIDE:
-        for_many = _pack(quantised, bias, "onednn")
-        return lambda x: dynamic(x, for_many if _rows(x) >= _MANY_ROWS else packed)
-    if weight.numel() <= _SMALL:
-        return lambda x: F.linear(x, weight, bias) if _rows(x) <= _FEW_ROWS else dynamic(x, packed)
-    return lambda x: dynamic(x, packed)
+        return torch.quantize_per_channel(weight.float(), scales, torch.zeros_like(scales).long(), 0, torch.qint8)
+
+
+def _int8_product(quantised: Tensor, bias: Tensor | None, engine: str) -> Projection:
+    packed, seven_bits = _pack(quantised, bias, engine), _overflows(engine)
+    return lambda x: torch.ops.quantized.linear_dynamic(x, packed, seven_bits)
+
+
+@cache
+def _overflows(engine: str) -> bool:
+    """Whether the engine's sums of two products of 8 bits are cut off at 16 bits, as on processors without VNNI.
+
+    There, inputs may have 7 bits only. It is seen from a product of the largest numbers, whose sums are the largest.
+    """
+    packed = _pack(_quantised(torch.ones(64, 64)), None, engine)
+    found = torch.ops.quantized.linear_dynamic(torch.ones(_MANY_ROWS, 64), packed, False)
+    return bool((found - 64).abs().max() > 1)
 
 
 def _rows(x: Tensor) -> int:

@@ -102,7 +102,7 @@ def test_a_folder_can_be_moved(job: Job, tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text("{")
-    with pytest.raises(RecipeError, match=r"stages\.json: damaged; delete it"):
+    with pytest.raises(RecipeError, match=r"stages\.json: damaged; choose another"):
         StageRecord(tmp_path)
 
 

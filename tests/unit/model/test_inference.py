@@ -82,6 +82,13 @@ def test_projections_are_linear_layers(precision, error: float, rows: int, size:
     assert (found - expected).norm() / expected.norm() < error
 
 
+@pytest.mark.parametrize("size", [(48, 64), (5000, 64)], ids=str)
+@pytest.mark.parametrize("rows", [5, 64])
+def test_int8_sums_of_the_largest_numbers_are_not_cut_off(rows: int, size: tuple[int, int]) -> None:
+    found = projection(torch.ones(size), None, "int8")(torch.ones(rows, size[1]))
+    assert (found - 64).abs().max() < 1
+
+
 def test_int8_gives_nearly_the_same_logits() -> None:
     model = tiny(d_model=64, d_ff=128)
     source, mask, target = some_input()
