@@ -21,7 +21,7 @@ Activation = Literal["relu", "gelu", "silu", "reglu", "geglu", "swiglu"]
 Initialisation = Literal["glorot", "depth_scaled"]
 TiedEmbeddings = Literal["none", "inputs", "decoder", "all"]
 Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "auto"]
 WeightPrecision = Literal["float32", "int8", "bfloat16"]
 Part = Literal["embeddings", "encoder", "decoder"]
 Metric = Literal["bleu", "chrf", "loss"]
@@ -281,18 +281,21 @@ class TrainingConfig:
     """The optimiser, its schedule, and what is written when. A step is one update of the optimiser."""
 
     steps: Annotated[int, "steps to train"] = 100_000
-    max_minutes: Annotated[float, "stop after so many minutes of training, 0 for no limit"] = 0.0
+    max_minutes: Annotated[
+        float, "stop after so many minutes of training, 0 for no limit; cosine and linear schedules end by then"
+    ] = 0.0
     batch_tokens: Annotated[int, "tokens in a micro-batch: sentences times the longest side, padding included"] = 4096
     accumulate: Annotated[int, "micro-batches whose gradients make one step, on each process"] = 1
     cpu_processes: Annotated[
         int,
         "on a CPU, processes of one thread that share each micro-batch: for small models faster than one process of as "
-        "many threads, but each holds a model and its optimiser; 1: one process of all threads",
+        "many threads, but each holds a model and its optimiser; 1: one process of all threads; 0: one for each core, "
+        "up to four",
     ] = 1
     learning_rate: Annotated[float, "highest learning rate, reached after the warm-up"] = 5e-4
     schedule: Annotated[Schedule, "how the learning rate falls after the warm-up"] = "inverse_sqrt"
     warmup_steps: Annotated[int, "steps in which the learning rate rises from 0"] = 4000
-    final_learning_rate: Annotated[float, "learning rate at `steps`, for cosine and linear"] = 0.0
+    final_learning_rate: Annotated[float, "learning rate at the end, for cosine and linear"] = 0.0
     adam_betas: Annotated[tuple[float, ...], "the two decay rates of AdamW's moments"] = (0.9, 0.98)
     adam_epsilon: Annotated[float, "epsilon of AdamW"] = 1e-9
     weight_decay: Annotated[float, "decoupled weight decay of the matrices"] = 0.0
@@ -325,7 +328,11 @@ class TrainingConfig:
     ] = 0
     lora_alpha: Annotated[float, "low-rank matrices count lora_alpha / lora_rank"] = 16.0
     lora_dropout: Annotated[float, "dropout before low-rank matrices"] = 0.0
-    precision: Annotated[Precision, "of matrix products; bfloat16, float16: faster where there is support"] = "float32"
+    precision: Annotated[
+        Precision,
+        "of matrix products; bfloat16, float16: faster where there is support; auto: bfloat16 where the processor or "
+        "GPU has it, else float32",
+    ] = "float32"
     ema_decay: Annotated[float, "decay of an exponential moving average of the weights, 0 for none"] = 0.0
     seed: Annotated[int, "seed of the initial weights, the data order, dropout and subword sampling"] = 1
     log_every: Annotated[int, "steps between lines on the console and in metrics.jsonl"] = 50
@@ -340,14 +347,13 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name in (
-            "steps", "batch_tokens", "accumulate", "cpu_processes", "log_every", "validation_beam_size",
-            "keep_checkpoints",
+            "steps", "batch_tokens", "accumulate", "log_every", "validation_beam_size", "keep_checkpoints",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha", "r_drop",
+            "lora_embedding_rank", "lora_alpha", "r_drop", "cpu_processes",
         ):  # fmt: skip
             _at_least(f"training.{name}", getattr(self, name), 0)
         for name in (

@@ -7,6 +7,9 @@ import torch
 from seq2seq.config import Precision
 from seq2seq.errors import ConfigError
 
+# Of torch.cpu; torch 2.9 has no public name for them.
+_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
 
 def choose_device(name: str) -> torch.device:
     """The device of a name such as `cpu` or `cuda:1`; `auto` takes a GPU where there is one.
@@ -23,6 +26,20 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ConfigError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs; use --device cpu")
     return device
+
+
+def precision_on(device: torch.device, precision: Precision) -> Precision:
+    """The precision of training on a device: what is asked for, or what `auto` is there.
+
+    bfloat16 is slower than float32 on processors that have not got it, by far.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_it = any(getattr(torch.cpu, name, bool)() for name in _BFLOAT16)
+    return "bfloat16" if has_it else "float32"
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -271,6 +271,7 @@ class Pipeline:
         """Train, or go on with a training that was stopped."""
         from seq2seq.devices import choose_device
         from seq2seq.memory import peak_memory_of_children_mb
+        from seq2seq.training.cpu_processes import num_processes
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
@@ -289,7 +290,7 @@ class Pipeline:
         self.record.write("train", settings=self._training_settings(), text=text)
         with _can_go_on():
             train(self._training_config(), self.run, device=self.device, resume=there)
-        helpers = self.config.training.cpu_processes - 1 if choose_device(self.device).type == "cpu" else 0
+        helpers = num_processes(self.config.training, choose_device(self.device)) - 1
         self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
 
     def train_member(self, member: Path) -> None:

@@ -16,35 +16,44 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import distributed as dist
 
-from seq2seq.config import Config, load_config, save_config
+from seq2seq.config import Config, TrainingConfig, load_config, save_config
 from seq2seq.errors import Interrupted, TrainingError
 from seq2seq.training.distributed import PATIENCE, Processes, processes, world_size
 
 _RANK = "SEQ2SEQ_HELPER_RANK"  # environment of a helper
+_MOST = 4  # processes, where the config leaves their number to us: each takes memory
 _LOOK_S = 0.1  # between looks at whether the helpers are still there
 _END_S = 5.0
 
 Helpers = Sequence["subprocess.Popen[bytes]"]
 
 
+def num_processes(config: TrainingConfig, device: torch.device) -> int:
+    """How many processes share each batch on a device."""
+    if device.type != "cpu" or world_size() > 1:
+        return 1
+    return config.cpu_processes or min(torch.get_num_threads(), _MOST)
+
+
 @contextmanager
-def training_processes(config: Config, run: Path, device: torch.device) -> Iterator[Processes]:
-    """The processes that train together: those of `torchrun`, or on a CPU as many as the config says.
+def training_processes(config: Config, run: Path, device: torch.device, size: int) -> Iterator[Processes]:
+    """The processes that train together: those of `torchrun`, or `size` that share each batch.
 
     Raises:
         TrainingError: if a helper ended before its time, or another training in this process shares batches.
     """
-    size = config.training.cpu_processes
     if rank := os.environ.get(_RANK):
+        size = config.training.cpu_processes  # that the first process counted
         _join(Path(sys.argv[1]), int(rank), size)
         yield Processes(int(rank), size, share_batches=True)
         dist.destroy_process_group()
-    elif size == 1 or device.type != "cpu" or world_size() > 1:
+    elif size == 1:
         with processes(device) as group:
             yield group
     elif dist.is_initialized():
@@ -78,7 +87,8 @@ def _helpers(config: Config, run: Path, size: int) -> Iterator[None]:
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_config(config, folder / "config.toml")
+        shared = replace(config, training=replace(config.training, cpu_processes=size))
+        save_config(shared, folder / "config.toml")
         helpers = [_start(folder, run, rank) for rank in range(1, size)]
         torch.set_num_threads(1)
         try:

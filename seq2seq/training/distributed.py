@@ -44,9 +44,13 @@ class Processes:
             for value in values:
                 dist.broadcast(value, 0)
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is set in any process, so that all of them stop together."""
-        return bool(self.sum(torch.tensor([float(flag)], device=device)).item())
+    def most(self, value: float, device: torch.device) -> float:
+        """The largest of a number in all processes, so that all of them decide alike."""
+        if self.size == 1:
+            return value
+        values = torch.tensor([value], dtype=torch.float64, device=device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return float(values.item())
 
     def wait(self) -> None:
         """Go on when all processes have come here."""

@@ -22,6 +22,7 @@ from seq2seq.devices import choose_device
 from seq2seq.errors import TrainingError
 from seq2seq.memory import peak_memory_mb
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.cpu_processes import num_processes
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
 from seq2seq.training.steps import Steps
@@ -50,7 +51,7 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
     Raises:
         TrainingError: if the process was killed, as it is for want of memory.
     """
-    size = config.training.cpu_processes if choose_device(device).type == "cpu" else 1
+    size = num_processes(config.training, choose_device(device))
     groups = [Processes(rank, size, share_batches=size > 1) for rank in range(size)]
     with ProcessPoolExecutor(size, multiprocessing.get_context("spawn")) as pool:
         try:

@@ -7,16 +7,20 @@ import math
 from seq2seq.config import TrainingConfig
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
+def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> float:
     """The learning rate of the update that makes step `step`, counted from 1.
 
     It rises linearly to `learning_rate` over `warmup_steps`, then falls as the schedule says. The inverse square root
-    is equation 3 of Vaswani et al. 2017: their rate is `learning_rate` = (d_model * warmup_steps)^-0.5.
+    is equation 3 of Vaswani et al. 2017: their rate is `learning_rate` = (d_model * warmup_steps)^-0.5. Where time is
+    limited, cosine and linear follow the `seconds` of training so far if these are ahead of the steps: on whatever
+    machine, training ends with the low rates that the last tenths of quality come from.
     """
     peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
     if step < warmup:
         return peak * step / warmup
     done = min(1.0, (step - warmup) / max(1, config.steps - warmup))  # share of the fall that is behind
+    if config.max_minutes:
+        done = max(done, min(1.0, seconds / (60 * config.max_minutes)))
     match config.schedule:
         case "inverse_sqrt":
             return peak * math.sqrt(max(1, warmup) / step)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batching import Batch
-from seq2seq.devices import autocast, product_dtype
+from seq2seq.devices import autocast, precision_on, product_dtype
 from seq2seq.model.linear import multiply_in
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes
@@ -31,6 +32,8 @@ class Steps:
         Raises:
             ConfigError: if the device has not the precision.
         """
+        self.precision = precision_on(device, config.precision)
+        config = replace(config, precision=self.precision)
         self.learner = Learner(model, config, device)
         self._autocast = autocast(device, config.precision)
         model.layer_drop = config.layer_drop

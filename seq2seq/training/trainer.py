@@ -23,11 +23,11 @@ from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.devices import autocast
+from seq2seq.devices import autocast, precision_on
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
-from seq2seq.training.cpu_processes import all_threads, training_processes
+from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
@@ -70,12 +70,14 @@ def train(
     """
     run = Path(output)
     chosen = device_of_process(device)
-    autocast(chosen, config.training.precision)  # refuses what the device cannot before anything is written
+    # Refuses what the device cannot before anything is written.
+    autocast(chosen, precision_on(chosen, config.training.precision))
     if model is not None and config.training.initialise_from:
         raise ConfigError("`training.initialise_from` and a model: training starts from one of them; leave one out")
     if model is not None and config.training.cpu_processes > 1 and chosen.type == "cpu":
         raise ConfigError("`training.cpu_processes` and a model: other processes would not have it; leave one out")
-    with training_processes(config, run, chosen) as group:
+    size = 1 if model is not None else num_processes(config.training, chosen)
+    with training_processes(config, run, chosen, size) as group:
         tell = say if group.is_first else _silent
         with _unless_it_fails(run, group):
             if group.is_first:
@@ -151,8 +153,8 @@ class _Trainer:
         )
         part = f", {trained:,} of them trained ({trained / size:.1%})" if trained < size else ""
         self.tell(
-            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters{part}, on {device}, processes: "
-            f"{group.size}"
+            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters{part}, on {device} in "
+            f"{self.steps.precision}, processes: {group.size}"
         )
 
     def loop(self) -> None:
@@ -162,12 +164,15 @@ class _Trainer:
         scores: Mapping[str, float] | None = None
         saved = state.step
         self.clock.skip()
-        while not (stop := self._reason_to_stop()):
+        while True:
+            seconds = self.group.most(self.clock.seconds, self.device) if config.max_minutes else 0.0
+            if stop := self._reason_to_stop(seconds):
+                break
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
             work = self.feed.step(state.position)
             smoothed, plain = self._gradients(work)
-            rate = learning_rate(config, state.step + 1)
+            rate = learning_rate(config, state.step + 1, seconds)
             norm = self.learner.update(rate, config.clip_norm)
             state.step += 1
             state.position = work.position
@@ -208,19 +213,16 @@ class _Trainer:
             )
         return smoothed, plain
 
-    def _reason_to_stop(self) -> str:
+    def _reason_to_stop(self, seconds: float) -> str:
         config, state = self.config.training, self.state
         if state.step >= config.steps:
             return "done"
-        if config.max_minutes and self._together(self.clock.seconds >= 60 * config.max_minutes):
+        if config.max_minutes and seconds >= 60 * config.max_minutes:
             return f"stopped after training.max_minutes = {config.max_minutes:g}"
         if config.patience and state.validations_since_best >= config.patience:
             return f"stopped early: no better validation in {config.patience}"
-        return "interrupted" if self._together(self.stop_requested) else ""
-
-    def _together(self, flag: bool) -> bool:
-        """Whether any process says so: all must leave the loop at the same step."""
-        return flag if self.group.size == 1 else self.group.any(flag, self.device)
+        # All processes must leave the loop at the same step.
+        return "interrupted" if self.group.most(self.stop_requested, self.device) else ""
 
     def _report(self, meter: Meter, rate: float, norm: float) -> None:
         config, step = self.config.training, self.state.step

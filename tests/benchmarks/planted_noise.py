@@ -140,6 +140,7 @@ def plant(
 
     kinds = [
         made("swapped pairs", "swapped", _swapped),
+        made("swapped pairs with words of a language", "swapped", lambda p: _swapped(p) if _speaks(p) else None),
         made("swapped pairs of three words or more", "swapped", lambda pair: _swapped(pair, _SENTENCE)),
         made("copied sources", "copy", _copied),
         made("mojibake, of Windows-1252", "mojibake", lambda pair: _misread(pair, "cp1252")),
@@ -159,6 +160,13 @@ def _swapped(pair: SentencePair, least: int = 1) -> SentencePair | None:
     """The sides in the other order, where they differ in more than case."""
     same = pair.source.casefold() == pair.target.casefold()
     return None if same or min(len(side.split()) for side in pair) < least else SentencePair(pair.target, pair.source)
+
+
+def _speaks(pair: SentencePair) -> bool:
+    """Whether the sides differ in words between spaces: `SD_BUS_CREDS_UNIT` has no language, and so no right side."""
+    stripped = [[word.strip(".,:;!?…()\"'") for word in side.casefold().split()] for side in pair]
+    source, target = ({word for word in words if word.isalpha() and len(word) > 1} for words in stripped)
+    return source != target
 
 
 def _copied(pair: SentencePair) -> SentencePair | None:

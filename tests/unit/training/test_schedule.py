@@ -32,6 +32,20 @@ def test_cosine_and_linear_end_where_told() -> None:
         assert rate(2000, schedule=schedule, final_learning_rate=0.001) == pytest.approx(0.001)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_limited_time_ends_the_fall_where_the_steps_would_not(schedule: str) -> None:
+    def at(step: int, seconds: float, minutes: float = 10) -> float:
+        limits = {"steps": 1100, "max_minutes": minutes}
+        config = TrainingConfig(learning_rate=0.01, warmup_steps=100, schedule=schedule, **limits)
+        return learning_rate(config, step, seconds)
+
+    assert at(200, 300) == at(600, 0) == pytest.approx(0.005)  # what is ahead counts
+    assert at(600, 60) == at(600, 0)
+    assert at(200, 600) == at(200, 700) == pytest.approx(0, abs=1e-9)
+    assert at(50, 300) == pytest.approx(0.005)  # the warm-up is of steps
+    assert at(200, 300, minutes=0) == at(200, 0)
+
+
 def test_no_warm_up_starts_at_the_peak() -> None:
     for schedule in ("inverse_sqrt", "cosine", "linear", "constant"):
         assert learning_rate(TrainingConfig(warmup_steps=0, schedule=schedule), 1) == pytest.approx(5e-4, rel=0.01)

@@ -82,8 +82,13 @@ def test_patience_ends_training(config: Config, tmp_path: Path) -> None:
 
 
 def test_time_limit_ends_training_and_saves(config: Config, tmp_path: Path) -> None:
-    run = train(with_training(config, steps=10**6, max_minutes=0.005, validate_every=0), tmp_path / "run", device="cpu")
+    limited = with_training(
+        config, steps=10**6, max_minutes=0.01, validate_every=0, warmup_steps=0, schedule="cosine", log_every=1
+    )
+    run = train(limited, tmp_path / "run", device="cpu")
     assert len(checkpoints(run)) == 1
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert records[-1]["learning_rate"] < 0.5 * records[0]["learning_rate"]  # the schedule ends with the time
 
 
 def test_a_lost_loss_is_told_and_not_saved(config: Config, tmp_path: Path) -> None:
