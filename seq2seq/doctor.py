@@ -315,7 +315,7 @@ def _of_training(
         "hours": hours,
     }
     if train.is_whole:
-        figures["epochs"] = config.training.steps * found.tokens_per_step / max(figures["target_tokens"], 1)
+        figures["epochs"] = 3600 * hours * found.tokens_per_second / max(figures["target_tokens"], 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",
