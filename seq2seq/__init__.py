@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from seq2seq.training.trainer import train as train
 
 _HOMES = {
-    "Config": "seq2seq.config",
-    "DecodingConfig": "seq2seq.config",
+    "Config": "seq2seq.config.run",
+    "DecodingConfig": "seq2seq.config.decoding",
     "Seq2SeqError": "seq2seq.errors",
     "Tokenizer": "seq2seq.data.tokenizer",
     "Transformer": "seq2seq.model.transformer",
     "Translator": "seq2seq.decoding.translator",
     "average": "seq2seq.checkpoint",
-    "load_config": "seq2seq.config",
+    "load_config": "seq2seq.config.files",
     "load_model": "seq2seq.checkpoint",
     "merge": "seq2seq.training.fine_tuning",
     "score": "seq2seq.evaluation",

@@ -1,7 +1,7 @@
 """Settings as typed dataclasses: to and from plain dictionaries (TOML), strict, with overrides and a reference.
 
 A setting is declared once, `name: Annotated[type, "meaning and unit"] = default`, and everything else is derived from
-the declaration. This file knows nothing of translation; `config.py` declares the settings.
+the declaration. This file knows nothing of translation; `config` declares the settings.
 """
 
 from __future__ import annotations

@@ -1,0 +1,78 @@
+"""Settings of recipes: what happens around training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from seq2seq.config.bounds import at_least, within
+from seq2seq.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Sequence-level knowledge distillation (Kim and Rush 2016): a recipe trains on a teacher's translations."""
+
+    teacher: Annotated[
+        str, "run or checkpoint that translates the source side of the training text; empty: no distillation"
+    ] = ""
+    beam_size: Annotated[int, "beam size of the teacher; all else is as its `decoding` says"] = 5
+    weight: Annotated[float, "how often a distilled pair is seen in an epoch, as `data.train.weight`"] = 1.0
+    original_weight: Annotated[
+        float,
+        "the same of the original pairs; 0: the student sees none of them, as in the paper. With both weights, it "
+        "learns from the teacher and from smoothed labels (`training.label_smoothing`) in any proportion",
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        at_least("distillation.beam_size", self.beam_size, 1)
+        for name in ("weight", "original_weight"):
+            within(f"distillation.{name}", getattr(self, name), 0, 1000)
+        if not (self.weight or self.original_weight):
+            raise ConfigError("`distillation.weight` = 0: leaves nothing to train on; raise it, or `original_weight`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslationConfig:
+    """Back-translation (Sennrich et al. 2016): a recipe trains on monolingual text with translations as its sources."""
+
+    monolingual: Annotated[str, "text file in the target language, one sentence a line (.gz too); empty: none"] = ""
+    reverse_model: Annotated[str, "run or checkpoint that translates from the target to the source language"] = ""
+    tag: Annotated[
+        str, "what stands before each such source (Caswell et al. 2019), as a `tokenizer.user_symbols`; empty: nothing"
+    ] = "<bt>"
+    beam_size: Annotated[int, "beam size of the reverse model; all else is as its `decoding` says"] = 5
+    sample: Annotated[bool, "draw translations instead of searching for the best (Edunov et al. 2018)"] = False
+    weight: Annotated[float, "how often such a pair is seen in an epoch, as `data.train.weight`"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds and what must fit together."""
+        at_least("back_translation.beam_size", self.beam_size, 1)
+        within("back_translation.weight", self.weight, 0, 1000)
+        if bool(self.monolingual) != bool(self.reverse_model):
+            missing = "monolingual" if self.reverse_model else "reverse_model"
+            raise ConfigError(f"`back_translation.{missing}` = '': goes with the other one; set both, or neither")
+        if self.tag != "".join(self.tag.split()):
+            raise ConfigError(f"`back_translation.tag` = {self.tag!r}: holds space; take one word, such as <bt>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """What a recipe does around training."""
+
+    description: Annotated[str, "one line for `seq2seq recipe list`"] = ""
+    average: Annotated[int, "latest checkpoints to average after training, 0 for none"] = 0
+    ensemble: Annotated[
+        int, "models that translate the test text together, trained one after another with other seeds; 1: one model"
+    ] = 1
+    samples: Annotated[int, "held-out sentences to show with translation and reference at the end"] = 8
+    validation_size: Annotated[int, "pairs held out for validation, where the corpus has no split of its own"] = 500
+    test_size: Annotated[int, "pairs held out for the test, where the corpus has no split of its own"] = 1000
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("average", "samples"):
+            at_least(f"recipe.{name}", getattr(self, name), 0)
+        for name in ("ensemble", "validation_size", "test_size"):
+            at_least(f"recipe.{name}", getattr(self, name), 1)

@@ -1,0 +1,112 @@
+"""Settings of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from seq2seq.config.bounds import at_least, within
+from seq2seq.errors import ConfigError
+
+Schedule = Literal["inverse_sqrt", "cosine", "linear", "constant"]
+Precision = Literal["float32", "bfloat16", "float16", "auto"]
+Part = Literal["embeddings", "encoder", "decoder"]
+Metric = Literal["bleu", "chrf", "loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The optimiser, its schedule, and what is written when. A step is one update of the optimiser."""
+
+    steps: Annotated[int, "steps to train"] = 100_000
+    max_minutes: Annotated[
+        float, "stop after so many minutes of training, 0 for no limit; cosine and linear schedules end by then"
+    ] = 0.0
+    batch_tokens: Annotated[int, "tokens in a micro-batch: sentences times the longest side, padding included"] = 4096
+    accumulate: Annotated[int, "micro-batches whose gradients make one step, on each process"] = 1
+    cpu_processes: Annotated[
+        int,
+        "on a CPU, processes of one thread that share each micro-batch: for small models faster than one process of as "
+        "many threads, but each holds a model and its optimiser; 1: one process of all threads; 0: one for each core, "
+        "up to four",
+    ] = 1
+    learning_rate: Annotated[float, "highest learning rate, reached after the warm-up"] = 5e-4
+    schedule: Annotated[Schedule, "how the learning rate falls after the warm-up"] = "inverse_sqrt"
+    warmup_steps: Annotated[int, "steps in which the learning rate rises from 0"] = 4000
+    final_learning_rate: Annotated[float, "learning rate at the end, for cosine and linear"] = 0.0
+    adam_betas: Annotated[tuple[float, ...], "the two decay rates of AdamW's moments"] = (0.9, 0.98)
+    adam_epsilon: Annotated[float, "epsilon of AdamW"] = 1e-9
+    weight_decay: Annotated[float, "decoupled weight decay of the matrices"] = 0.0
+    clip_norm: Annotated[float, "largest norm of the gradient, 0 for no clipping"] = 1.0
+    label_smoothing: Annotated[float, "probability spread over the vocabulary (Szegedy et al. 2016)"] = 0.1
+    r_drop: Annotated[
+        float,
+        "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
+        "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
+    ] = 0.0
+    layer_drop: Annotated[
+        float, "probability that a layer is left out of a batch's computation (LayerDrop, Fan et al. 2020)"
+    ] = 0.0
+    source_word_dropout: Annotated[
+        float, "probability that a source token's embedding is zeroed, its position not (Sennrich et al. 2016, WMT)"
+    ] = 0.0
+    target_word_dropout: Annotated[float, "the same of the tokens that the decoder has seen"] = 0.0
+    subword_sampling: Annotated[
+        float, "unigram: smoothing of sampled segmentations (Kudo 2018); bpe: merge dropout (Provilkov et al. 2020)"
+    ] = 0.0
+    initialise_from: Annotated[
+        str, "run or checkpoint to fine-tune: training starts from its weights, with its model and its tokenizer"
+    ] = ""
+    freeze: Annotated[tuple[Part, ...], "parts that keep their weights; embeddings: with the output projection"] = ()
+    lora_rank: Annotated[
+        int, "train only low-rank matrices beside the frozen weights (LoRA, Hu et al. 2021); 0: all weights"
+    ] = 0
+    lora_embedding_rank: Annotated[
+        int, "the same beside embeddings and output, which a domain with other words needs; 0: these stay as they are"
+    ] = 0
+    lora_alpha: Annotated[float, "low-rank matrices count lora_alpha / lora_rank"] = 16.0
+    lora_dropout: Annotated[float, "dropout before low-rank matrices"] = 0.0
+    precision: Annotated[
+        Precision,
+        "of matrix products; bfloat16, float16: faster where there is support; auto: bfloat16 where the processor or "
+        "GPU has it, else float32",
+    ] = "float32"
+    ema_decay: Annotated[float, "decay of an exponential moving average of the weights, 0 for none"] = 0.0
+    seed: Annotated[int, "seed of the initial weights, the data order, dropout and subword sampling"] = 1
+    log_every: Annotated[int, "steps between lines on the console and in metrics.jsonl"] = 50
+    validate_every: Annotated[int, "steps between validations, 0 for none"] = 1000
+    validation_metric: Annotated[Metric, "what chooses the best checkpoint and stops early"] = "bleu"
+    validation_beam_size: Annotated[int, "beam size of the translations that validation scores"] = 1
+    validation_sentences: Annotated[int, "validation pairs to translate, 0 for all; the loss takes all"] = 0
+    checkpoint_every: Annotated[int, "steps between checkpoints, 0: at each validation"] = 0
+    keep_checkpoints: Annotated[int, "latest checkpoints to keep, beside the best"] = 5
+    patience: Annotated[int, "validations without improvement after which training stops, 0 for no early stopping"] = 0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in (
+            "steps", "batch_tokens", "accumulate", "log_every", "validation_beam_size", "keep_checkpoints",
+        ):  # fmt: skip
+            at_least(f"training.{name}", getattr(self, name), 1)
+        for name in (
+            "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
+            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
+            "lora_embedding_rank", "lora_alpha", "r_drop", "cpu_processes",
+        ):  # fmt: skip
+            at_least(f"training.{name}", getattr(self, name), 0)
+        for name in (
+            "label_smoothing", "subword_sampling", "ema_decay", "lora_dropout", "layer_drop", "source_word_dropout",
+            "target_word_dropout",
+        ):  # fmt: skip
+            within(f"training.{name}", getattr(self, name), 0, 0.99999)
+        if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
+        if self.lora_rank and not self.initialise_from:
+            raise ConfigError(f"`training.lora_rank` = {self.lora_rank}: needs a run in `training.initialise_from`")
+        if self.lora_embedding_rank and not self.lora_rank:
+            rank = self.lora_embedding_rank
+            raise ConfigError(f"`training.lora_embedding_rank` = {rank}: set `training.lora_rank` too")
+        if set(self.freeze) == set(get_args(Part)):
+            raise ConfigError(f"`training.freeze` = {list(self.freeze)}: leaves nothing to train; take a part out")
+        if self.lora_rank and self.freeze:
+            raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")
