@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,13 +24,14 @@ from seq2seq.config import (
     load_config,
     save_config,
 )
-from seq2seq.data.cleaning import clean, clean_each, split_held_out, without_overlap
-from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
-from seq2seq.data.sides import Sides
+from seq2seq.data.cleaning import clean
+from seq2seq.data.corpus import read_corpus, read_lines, write_lines
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
-from seq2seq.fetch import COUNTS, copy_local, fetch_by_script, find_local, write_text
+from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, sha256_of, write_json
+from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
+from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
 from seq2seq.stages import Stage, StageRecord
 from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
@@ -67,13 +68,14 @@ class Pipeline:
         self.config, self.script, self.run, self.device = config, script, run, device
         self.report, self.record = report, record
         self.languages = (self.config.data.source_language, self.config.data.target_language)
+        self.folder = RunFolder(run, self.languages)
         self.local = find_local(local, self.languages) if local else None
         self.settings = flat(config_to_dict(self.config))
-        self.synthetic = synthetic_corpora(config, self._text("data", "train", 0))
+        self.synthetic = synthetic_corpora(config, self.folder.text("data", "train", 0))
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
-        run = self.run
+        run, folder = self.run, self.folder
         data = self._settings("data")
         held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
@@ -82,14 +84,14 @@ class Pipeline:
             name="fetch",
             settings={**data, **of_script},
             inputs=lambda: source,
-            outputs=lambda: _files(run / "raw"),
+            outputs=lambda: folder.files("raw"),
             work=self.fetch,
         )
         yield Stage(
             name="prepare",
             settings={**data, **held_out, **self._settings("prepare")},
-            inputs=lambda: _files(run / "raw"),
-            outputs=lambda: _files(run / "data"),
+            inputs=lambda: folder.files("raw"),
+            outputs=lambda: folder.files("data"),
             work=self.prepare,
         )
         yield from map(self._synthesis, self.synthetic)
@@ -97,15 +99,15 @@ class Pipeline:
             name="train",
             settings=self._training_settings(),
             inputs=self._training_text,
-            outputs=lambda: [*_files(run / "tokenizer"), *self._weights("step_*")],
+            outputs=lambda: [*folder.files("tokenizer"), *folder.weights("step_*")],
             work=self.train,
         )
         if self.config.recipe.average:
             yield Stage(
                 name="average",
                 settings={"average": self.config.recipe.average},
-                inputs=lambda: self._weights("step_*"),
-                outputs=lambda: self._weights(f"average_last_{self._num_averaged()}"),
+                inputs=lambda: folder.weights("step_*"),
+                outputs=lambda: folder.weights(f"average_last_{self._num_averaged()}"),
                 work=self.average,
             )
         members = self._members()
@@ -114,17 +116,17 @@ class Pipeline:
             name="translate",
             settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
             inputs=lambda: [
-                *chain(*(self._weights("*", member) for member in (run, *members))),
-                *_files(run / "tokenizer"),
-                *self._test_text("data", 0),
+                *chain(*(folder.weights("*", member) for member in (run, *members))),
+                *folder.files("tokenizer"),
+                *folder.test_text("data", 0),
             ],
-            outputs=lambda: _files(run / "translations"),
+            outputs=lambda: folder.files("translations"),
             work=self.translate,
         )
         yield Stage(
             name="evaluate",
             settings={"target_language": self.languages[1], **self._told()},
-            inputs=lambda: [*self._test_text("translations", 1), *self._test_text("data", 1)],
+            inputs=lambda: [*folder.test_text("translations", 1), *folder.test_text("data", 1)],
             outputs=lambda: [path for path in [run / "scores.json"] if path.exists()],
             work=self.evaluate,
         )
@@ -134,26 +136,26 @@ class Pipeline:
             name=corpus.name,
             settings={**corpus.settings(), **self._settings("prepare"), "languages": self.languages},
             inputs=lambda: [corpus.text, *corpus.model_files(), *self._held_out_text()],
-            outputs=lambda: _files(self.run / corpus.name),
+            outputs=lambda: self.folder.files(corpus.name),
             work=partial(self.synthesise, corpus),
         )
 
     def _told(self) -> dict[str, Any]:
         """What the scores are told with."""
         told = self.record.entries.get("translate", {})
-        steps = [path.parent.name for path in self._weights("step_*")][-1:]
+        steps = [path.parent.name for path in self.folder.weights("step_*")][-1:]
         return {"steps": steps, **{name: told.get(name) for name in ("checkpoint", "sentences_per_second")}}
 
     def _members(self) -> list[Path]:
         """The runs of an ensemble beside the first, which is the run itself."""
-        return [self.run / "ensemble" / str(number) for number in range(2, self.config.recipe.ensemble + 1)]
+        return [self.folder.member(number) for number in range(2, self.config.recipe.ensemble + 1)]
 
     def _further_training(self, member: Path) -> Stage:
         return Stage(
             name=f"train {member.name}",
             settings={**self._training_settings(), "average": self.config.recipe.average},
-            inputs=lambda: [*self._training_text(), *_files(self.run / "tokenizer")],
-            outputs=lambda: self._weights("*", member),
+            inputs=lambda: [*self._training_text(), *self.folder.files("tokenizer")],
+            outputs=lambda: self.folder.weights("*", member),
             work=partial(self.train_member, member),
         )
 
@@ -189,7 +191,7 @@ class Pipeline:
         changed = sorted(
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
         )
-        if changed and self._weights("step_*"):
+        if changed and self.folder.weights("step_*"):
             told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
             raise RecipeError(
                 f"{self.run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose "
@@ -229,35 +231,14 @@ class Pipeline:
 
     def prepare(self) -> None:
         """Write `data/`: cleaned training text, and validation and test text, held out where `raw/` has none."""
-        config, counts = self.config, Counter[str]()
-        held_out: dict[str, list[SentencePair]] = {}
-        for name in self._held_out("raw"):
-            sides = read_parallel(self._text("raw", name, 0), self._text("raw", name, 1))
-            held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
-        raw = self._corpus("raw", "train")
-        by_words = any(settings.drop_swapped for settings in self._cleaning())
-        learnt = Sides.learn(read_corpus(raw, self.languages)) if by_words else None
-        corpora = self._raw_corpora(read_corpus(raw, self.languages, counts))
-        if not {"validation", "test"} <= held_out.keys():
-            pairs = self._hold_out(list(clean_each(corpora, [], counts, self.languages, learnt)), held_out)
-            kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
-        else:
-            both = list(chain(*held_out.values()))
-            kept = clean_each(corpora, both, counts, self.languages, learnt)
-        with atomic_directory(self.run / "data") as folder:
-            num_pairs = write_text(kept, config.data, folder, "train")
-            for name, held in held_out.items():
-                for side, language in enumerate(self.languages):
-                    write_lines(folder / f"{name}.{language}", (pair[side] for pair in held))
-        self.report(f"{num_pairs:,} training pairs ({_listed(counts)})")
-        self.report(", ".join(f"{len(pairs):,} {name} pairs" for name, pairs in held_out.items()))
+        prepare_text(self.config, self.folder, self._cleaning(), self.report)
 
     def synthesise(self, corpus: SyntheticCorpus) -> None:
         """Write a corpus that a run translates, cleaned like all training text, to a folder of its name."""
         held_out = [
             pair
-            for name in self._held_out("data")
-            for pair in read_corpus(self._corpus("data", name), self.languages)
+            for name in self.folder.held_out("data")
+            for pair in read_corpus(self.folder.corpus("data", name), self.languages)
         ]
         counts = Counter[str]()
         settings = replace(self.config.prepare, drop_swapped=False)  # a model does not swap sides
@@ -265,7 +246,7 @@ class Pipeline:
         kept = corpus.tagged(clean(pairs, settings, held_out, counts, self.languages))
         with atomic_directory(self.run / corpus.name) as folder:
             num_pairs = write_text(kept, self.config.data, folder, corpus.name)
-        self.report(f"{num_pairs:,} pairs ({_listed(counts)})")
+        self.report(f"{num_pairs:,} pairs ({listed(counts)})")
 
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
@@ -275,7 +256,7 @@ class Pipeline:
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        there = bool(self._weights("step_*")) and "settings" in self.record.entries.get("train", {})
+        there = bool(self.folder.weights("step_*")) and "settings" in self.record.entries.get("train", {})
         text = {path.name: digest for path, digest in zip(self._training_text(), self._digests(), strict=True)}
         if there and self.record.entries["train"].get("text") != text:
             raise RecipeError(
@@ -303,7 +284,7 @@ class Pipeline:
         training = replace(config.training, seed=config.training.seed + int(member.name) - 1)
         fixed = {name: value for name, value in self._training_settings().items() if name not in _MAY_CHANGE}
         begun = self.record.fingerprint(replace(stage, settings=fixed))
-        there = bool(self._weights("step_*", member)) and self.record.entries[stage.name].get("begun") == begun
+        there = bool(self.folder.weights("step_*", member)) and self.record.entries[stage.name].get("begun") == begun
         if not there:
             clear_run(member)
         self.record.write(stage.name, begun=begun)
@@ -315,7 +296,7 @@ class Pipeline:
             self._average(member)
 
     def _training_config(self) -> Config:
-        made = [(corpus, self._corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
+        made = [(corpus, self.folder.corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
         corpora = self.corpora()
         config = replace(self.config, data=corpora, decoding=self._decoding())
         return with_synthetic(config, corpora.train[0], made)
@@ -329,9 +310,9 @@ class Pipeline:
         tags = self._tags()
         return replace(
             self.config.data,
-            train=(replace(self._corpus("data", "train"), tag=tags["train"]),),
-            validation=replace(self._corpus("data", "validation"), tag=tags["validation"]),
-            test=replace(self._corpus("data", "test"), tag=tags["test"]),
+            train=(replace(self.folder.corpus("data", "train"), tag=tags["train"]),),
+            validation=replace(self.folder.corpus("data", "validation"), tag=tags["validation"]),
+            test=replace(self.folder.corpus("data", "test"), tag=tags["test"]),
         )
 
     def raw_corpora(self) -> DataConfig | None:
@@ -340,9 +321,9 @@ class Pipeline:
         That is so if its corpora are cleaned differently, or if there are further test sets to keep out.
         """
         names, cleaning = ("train", "validation", "test"), self._cleaning()
-        if len(cleaning) > 1 or self._held_out("raw") != ["validation", "test"]:
+        if len(cleaning) > 1 or self.folder.held_out("raw") != ["validation", "test"]:
             return None
-        train, validation, test = (replace(self._corpus("raw", name), tag=self._tags()[name]) for name in names)
+        train, validation, test = (replace(self.folder.corpus("raw", name), tag=self._tags()[name]) for name in names)
         own = cleaning[0] if cleaning[0] != self.config.prepare else None
         return replace(self.config.data, train=(replace(train, prepare=own),), validation=validation, test=test)
 
@@ -374,7 +355,7 @@ class Pipeline:
         _, checkpoint = resolve(self.run)
         members = [resolve(member)[1] for member in self._members()]
         translator = Translator.load(checkpoint, self.device, ensemble=members)
-        texts = {path.name: list(read_lines(path)) for path in self._test_text("data", 0)}
+        texts = {path.name: list(read_lines(path)) for path in self.folder.test_text("data", 0)}
         total = sum(map(len, texts.values()))
         self.report(f"translating {total:,} sentences with {checkpoint.name}")
         started = time.monotonic()
@@ -382,7 +363,7 @@ class Pipeline:
         translations = iter(translator.translate(everything, decoding, _progress(total, self.report)))
         seconds = time.monotonic() - started
         with atomic_directory(self.run / "translations") as folder:
-            for path in self._test_text("data", 1):
+            for path in self.folder.test_text("data", 1):
                 number = len(texts[f"{path.stem}.{self.languages[0]}"])
                 write_lines(folder / path.name, (translation.text for translation in islice(translations, number)))
         figures = {"checkpoint": checkpoint.name, "sentences_per_second": round(total / seconds, 2)}
@@ -394,7 +375,7 @@ class Pipeline:
         from seq2seq.memory import peak_memory_mb
 
         scores, sentences = {}, {}
-        for path in self._test_text("data", 1):
+        for path in self.folder.test_text("data", 1):
             hypotheses, references = read_parallel(self.run / "translations" / path.name, path)
             scores[path.stem] = score(hypotheses, [references], target_language=self.languages[1]).to_json()
             sentences[path.stem] = len(references)
@@ -436,42 +417,7 @@ class Pipeline:
         return {"train": tag} | {name: corpus.tag if corpus else tag for name, corpus in held_out.items()}
 
     def _cleaning(self) -> tuple[PrepareConfig, ...]:
-        """How each corpus that the fetched text is of is cleaned; local files are one."""
-        each = () if self.local else self.config.prepare_each
-        return each if len(set(each)) > 1 else (each or (self.config.prepare,))[:1]
-
-    def _raw_corpora(self, pairs: Iterator[SentencePair]) -> Iterator[tuple[Iterable[SentencePair], PrepareConfig]]:
-        """The fetched pairs of each corpus, and how it is to be cleaned.
-
-        Raises:
-            RecipeError: if corpora are to be cleaned differently, and nothing says which pairs are whose.
-        """
-        settings, told = self._cleaning(), self.run / "raw" / COUNTS
-        if len(settings) == 1:
-            yield pairs, settings[0]
-        elif told.exists():
-            for number, own in zip(json.loads(told.read_text(encoding="utf-8")), settings, strict=True):
-                yield islice(pairs, number), own
-        else:
-            raise RecipeError(
-                f"`data.train`: its corpora have a `prepare` each, and no {told} says how many lines of raw/train are "
-                "whose; write one in `fetch`, such as [1000, 200], or leave `prepare` out"
-            )
-
-    def _hold_out(self, pairs: list[SentencePair], held_out: dict[str, list[SentencePair]]) -> list[SentencePair]:
-        """Hold out what the corpus has no split for; fill it into `held_out` and return what is left for training."""
-        sizes = {"validation": self.config.recipe.validation_size, "test": self.config.recipe.test_size}
-        wanted = {name: 0 if name in held_out else size for name, size in sizes.items()}
-        left, validation, test = split_held_out(pairs, wanted["validation"], wanted["test"], seed=1)
-        for name, found in (("validation", validation), ("test", test)):
-            if wanted[name]:
-                held_out[name] = list(found)
-        num_near = len(pairs) - len(left) - len(validation) - len(test)
-        self.report(
-            f"held out {len(validation) + len(test):,} of {len(pairs):,} pairs, and dropped {num_near:,} "
-            "near-duplicates of them from training"
-        )
-        return list(left)
+        return ways_of_cleaning(self.config, local=self.local is not None)
 
     def _settings(self, section: str) -> dict[str, Any]:
         return {name: value for name, value in self.settings.items() if f"{name}.".startswith(f"{section}.")}
@@ -488,37 +434,16 @@ class Pipeline:
     def _training_text(self) -> list[Path]:
         made = [(corpus.name, corpus.name) for corpus in self.synthetic]
         names = [("data", "train"), ("data", "validation"), *made]
-        return [self._text(folder, name, side) for folder, name in names for side in (0, 1)]
+        return [self.folder.text(folder, name, side) for folder, name in names for side in (0, 1)]
 
     def _held_out_text(self) -> list[Path]:
-        return [self._text("data", name, side) for name in self._held_out("data") for side in (0, 1)]
-
-    def _test_text(self, folder: str, side: int) -> list[Path]:
-        """One side of all test sets: `test`, then further ones, whose names begin with it."""
-        return sorted((self.run / folder).glob(f"test*.{self.languages[side]}"), key=lambda path: path.stem)
-
-    def _held_out(self, folder: str) -> list[str]:
-        """The names of the validation set and of the test sets that are there."""
-        validation = ["validation"] if self._text(folder, "validation", 0).exists() else []
-        return [*validation, *(path.stem for path in self._test_text(folder, 0))]
+        return [self.folder.text("data", name, side) for name in self.folder.held_out("data") for side in (0, 1)]
 
     def _blocks(self, corpus: SyntheticCorpus) -> Path:
         return self.run / f".{corpus.name}"
 
     def _digests(self) -> list[str]:
         return [sha256_of(path) for path in self._training_text()]
-
-    def _text(self, folder: str, name: str, side: int) -> Path:
-        return self.run / folder / f"{name}.{self.languages[side]}"
-
-    def _corpus(self, folder: str, name: str) -> CorpusConfig:
-        source, target = (str(self._text(folder, name, side).resolve()) for side in (0, 1))
-        return CorpusConfig(source=source, target=target)
-
-    def _weights(self, pattern: str, run: Path | None = None) -> list[Path]:
-        folder = (run or self.run) / "checkpoints"
-        found = [*folder.glob(f"{pattern}/model.safetensors"), *folder.glob(f"{pattern}/adapter.safetensors")]
-        return sorted(path for path in found if not path.parent.name.startswith("."))  # but for what a kill left
 
     def _num_averaged(self, run: Path | None = None) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
@@ -549,14 +474,3 @@ def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None
             told = time.monotonic()
 
     return note
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.is_file())
-
-
-def _listed(counts: Counter[str]) -> str:
-    return (
-        ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in counts.items() if number)
-        or "nothing dropped"
-    )

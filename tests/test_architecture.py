@@ -36,6 +36,8 @@ LAYERS = (
     "fetch",
     "stages",
     "synthesis",
+    "run_folder",
+    "recipe_text",
     "pipeline",
     "recipe",
 )

@@ -1,0 +1,105 @@
+"""A recipe's text: of what was fetched, cleaned training text, and validation and test text."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+
+from seq2seq.config import Config, PrepareConfig
+from seq2seq.data.cleaning import clean_each, split_held_out, without_overlap
+from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
+from seq2seq.data.sides import Sides
+from seq2seq.errors import RecipeError
+from seq2seq.evaluation import read_parallel
+from seq2seq.fetch import COUNTS, write_text
+from seq2seq.files import atomic_directory
+from seq2seq.run_folder import RunFolder
+
+
+def prepare_text(
+    config: Config, run: RunFolder, cleaning: tuple[PrepareConfig, ...], report: Callable[[str], None]
+) -> None:
+    """Write `data/` from `raw/`: cleaned training text, and text to validate and test, held out where there is none.
+
+    Args:
+        config: of the recipe.
+        run: with `raw/` in it.
+        cleaning: as `ways_of_cleaning` says.
+        report: takes a line of progress.
+
+    Raises:
+        RecipeError: if corpora are to be cleaned differently, and nothing says which pairs are whose.
+    """
+    languages, counts = run.languages, Counter[str]()
+    held_out: dict[str, list[SentencePair]] = {}
+    for name in run.held_out("raw"):
+        sides = read_parallel(run.text("raw", name, 0), run.text("raw", name, 1))
+        held_out[name] = [SentencePair(*pair) for pair in zip(*sides, strict=True)]
+    raw = run.corpus("raw", "train")
+    by_words = any(settings.drop_swapped for settings in cleaning)
+    learnt = Sides.learn(read_corpus(raw, languages)) if by_words else None
+    corpora = _by_corpus(read_corpus(raw, languages, counts), run, cleaning)
+    if not {"validation", "test"} <= held_out.keys():
+        pairs = _hold_out(list(clean_each(corpora, [], counts, languages, learnt)), held_out, config, report)
+        kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
+    else:
+        kept = clean_each(corpora, list(chain(*held_out.values())), counts, languages, learnt)
+    with atomic_directory(run.path / "data") as folder:
+        num_pairs = write_text(kept, config.data, folder, "train")
+        for name, held in held_out.items():
+            for side, language in enumerate(languages):
+                write_lines(folder / f"{name}.{language}", (pair[side] for pair in held))
+    report(f"{num_pairs:,} training pairs ({listed(counts)})")
+    report(", ".join(f"{len(pairs):,} {name} pairs" for name, pairs in held_out.items()))
+
+
+def ways_of_cleaning(config: Config, local: bool) -> tuple[PrepareConfig, ...]:
+    """How each corpus that the fetched text is of is cleaned, or one way for all; local files are one corpus."""
+    each = () if local else config.prepare_each
+    return each if len(set(each)) > 1 else (each or (config.prepare,))[:1]
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """What was dropped, as words."""
+    told = (f"{number:,} {what.replace('_', ' ')}" for what, number in counts.items() if number)
+    return ", ".join(told) or "nothing dropped"
+
+
+def _by_corpus(
+    pairs: Iterator[SentencePair], run: RunFolder, cleaning: tuple[PrepareConfig, ...]
+) -> Iterator[tuple[Iterable[SentencePair], PrepareConfig]]:
+    """The fetched pairs of each corpus, and how it is to be cleaned."""
+    told = run.path / "raw" / COUNTS
+    if len(cleaning) == 1:
+        yield pairs, cleaning[0]
+    elif told.exists():
+        for number, own in zip(json.loads(told.read_text(encoding="utf-8")), cleaning, strict=True):
+            yield islice(pairs, number), own
+    else:
+        raise RecipeError(
+            f"`data.train`: its corpora have a `prepare` each, and no {told} says how many lines of raw/train are "
+            "whose; write one in `fetch`, such as [1000, 200], or leave `prepare` out"
+        )
+
+
+def _hold_out(
+    pairs: list[SentencePair],
+    held_out: dict[str, list[SentencePair]],
+    config: Config,
+    report: Callable[[str], None],
+) -> list[SentencePair]:
+    """Hold out what the corpus has no split for; fill it into `held_out` and return what is left for training."""
+    sizes = {"validation": config.recipe.validation_size, "test": config.recipe.test_size}
+    wanted = {name: 0 if name in held_out else size for name, size in sizes.items()}
+    left, validation, test = split_held_out(pairs, wanted["validation"], wanted["test"], seed=1)
+    for name, found in (("validation", validation), ("test", test)):
+        if wanted[name]:
+            held_out[name] = list(found)
+    num_near = len(pairs) - len(left) - len(validation) - len(test)
+    report(
+        f"held out {len(validation) + len(test):,} of {len(pairs):,} pairs, and dropped {num_near:,} "
+        "near-duplicates of them from training"
+    )
+    return list(left)

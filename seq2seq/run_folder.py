@@ -1,0 +1,47 @@
+"""Where a recipe's run keeps its text and its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq.config import CorpusConfig
+
+
+class RunFolder(NamedTuple):
+    """A run directory, in which `raw/`, `data/` and `translations/` hold text files such as `train.de`."""
+
+    path: Path
+    languages: tuple[str, str]
+
+    def files(self, folder: str) -> list[Path]:
+        """The files in one of its folders, in order."""
+        return sorted(path for path in (self.path / folder).glob("*") if path.is_file())
+
+    def text(self, folder: str, name: str, side: int) -> Path:
+        """One side of a text: 0 is the source, 1 the target."""
+        return self.path / folder / f"{name}.{self.languages[side]}"
+
+    def corpus(self, folder: str, name: str) -> CorpusConfig:
+        """Both sides of a text."""
+        source, target = (str(self.text(folder, name, side).resolve()) for side in (0, 1))
+        return CorpusConfig(source=source, target=target)
+
+    def test_text(self, folder: str, side: int) -> list[Path]:
+        """One side of all test sets: `test`, then further ones, whose names begin with it."""
+        return sorted((self.path / folder).glob(f"test*.{self.languages[side]}"), key=lambda path: path.stem)
+
+    def held_out(self, folder: str) -> list[str]:
+        """The names of the validation set and of the test sets that are there."""
+        validation = ["validation"] if self.text(folder, "validation", 0).exists() else []
+        return [*validation, *(path.stem for path in self.test_text(folder, 0))]
+
+    def member(self, number: int) -> Path:
+        """The run of a further model of an ensemble; the first model's is the folder itself."""
+        return self.path / "ensemble" / str(number)
+
+    def weights(self, pattern: str, run: Path | None = None) -> list[Path]:
+        """The weights of checkpoints with such names, of the run or of another one."""
+        folder = (run or self.path) / "checkpoints"
+        found = [*folder.glob(f"{pattern}/model.safetensors"), *folder.glob(f"{pattern}/adapter.safetensors")]
+        return sorted(path for path in found if not path.parent.name.startswith("."))  # but for what a kill left
