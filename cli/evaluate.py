@@ -65,8 +65,9 @@ def evaluate(
         if evaluation.looks_tokenised(lines):
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     from seq2seq.checkpoint import resolve
+    from seq2seq.decoding.loading import export_in
 
-    found = [resolve(run)[1] if engine == "torch" else run for run in (*runs, *ensemble)]
+    found = [resolve(run)[1] if engine == "torch" and not export_in(run) else run for run in (*runs, *ensemble)]
     checkpoints, others = found[: len(runs)], found[len(runs) :]
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []

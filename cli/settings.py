@@ -53,8 +53,8 @@ def _page(rows: list[tuple[str, Setting]]) -> Iterator[str]:
 
 
 def _heading(table: str) -> str:
-    """The table's TOML heading: the training corpora are a list of tables."""
-    return f"[[{table}]]" if table == "data.train" else f"[{table}]"
+    """The table's TOML heading: training corpora and stages of a curriculum are lists of tables."""
+    return f"[[{table}]]" if table in ("data.train", "data.curriculum") else f"[{table}]"
 
 
 def _toml(value: Any) -> str:

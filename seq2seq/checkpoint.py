@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -121,6 +121,11 @@ def read_info(checkpoint: Path) -> CheckpointInfo:
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints that training wrote, oldest first; averages are not among them."""
     return sorted(path for path in (run / "checkpoints").glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+
+
+def update_info(checkpoint: Path, **changes: Any) -> None:
+    """Change what a checkpoint says of itself; its weights stay as they are."""
+    write_json(checkpoint / _INFO, asdict(replace(read_info(checkpoint), **changes)))
 
 
 def latest(run: Path) -> Path | None:

@@ -22,14 +22,14 @@ from seq2seq.data.cleaning import digest_of, near_duplicate_key
 from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
 from seq2seq.data.filters import is_mojibake
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
-from seq2seq.errors import Seq2SeqError
+from seq2seq.errors import Seq2SeqError, TokenizerError
 from seq2seq.memory import total_memory_mb
 
 _PAIRS = 1_000_000  # of each corpus that are read
 # Near-duplicates of held-out text are looked for among so many pairs and every tenth of the rest; the same text in all.
 _NEAR = 500_000
 _SAMPLE = 20_000  # of these that are looked at closely, and that a tokenizer and some steps are trained on
-_BYTES_IN_CHECKPOINT = 12  # for each parameter: it and the two moments of AdamW, in float32
+_BYTES = 4  # of a parameter, or of one of AdamW's two moments, in float32
 
 Severity = Literal["error", "warning"]
 
@@ -71,7 +71,7 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
         figures["more_pairs"] = [name for name, corpus in text.items() if not corpus.is_whole]
         with tempfile.TemporaryDirectory() as folder:
             with _finding("tokenizer", findings):
-                tokenizer = _tokenizer(config, text["train"])
+                tokenizer = _tokenizer(config, text["train"], output)
                 for tag in config.tags:
                     tokenizer.check_tag(tag)
                 findings += _of_tokens(config, text, tokenizer, figures)
@@ -232,16 +232,28 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
             )
 
 
-def _tokenizer(config: Config, train: _Text) -> Tokenizer:
+def _tokenizer(config: Config, train: _Text, output: Path) -> Tokenizer:
     if config.training.initialise_from:
-        from seq2seq.checkpoint import resolve
+        from seq2seq.training.fine_tuning import base_of
 
-        return Tokenizer.load(resolve(config.training.initialise_from)[0] / "tokenizer")
+        return base_of(config, None, output)[1]
     if config.tokenizer.path:
         return Tokenizer.load(config.tokenizer.path)
-    source, target = ([pair[side] for pair in train.sample] for side in (0, 1))
+    wanted = with_tags(config.tokenizer, config.tags)
     with tempfile.TemporaryDirectory() as folder:
-        return train_tokenizer(with_tags(config.tokenizer, config.tags), source, target, Path(folder) / "tokenizer")
+        try:
+            source, target = ([pair[side] for pair in train.sample] for side in (0, 1))
+            return train_tokenizer(wanted, source, target, Path(folder) / "tokenizer")
+        except TokenizerError:
+            if train.read <= len(train.sample):
+                raise
+        # A sample may be too small for so many pieces where the whole is not.
+        languages = (config.data.source_language, config.data.target_language)
+        source, target = (
+            [pair[side] for corpus in config.data.train for pair in read_corpus(replace(corpus, tag=""), languages)]
+            for side in (0, 1)
+        )
+        return train_tokenizer(wanted, source, target, Path(folder) / "tokenizer")
 
 
 def _of_tokens(
@@ -325,9 +337,14 @@ def _of_training(
 
 
 def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[Finding]:
-    """Of the room for checkpoints: those that are kept, the best, and one that is being written."""
-    number = config.training.keep_checkpoints + 2
-    needed = number * _BYTES_IN_CHECKPOINT * figures["parameters"]
+    """Of the room for checkpoints: those that are kept, the best, and one that is being written.
+
+    The latest, which can be resumed from, and the one being written hold the moments, and beside averages the weights.
+    """
+    training = config.training
+    number = training.keep_checkpoints + 2
+    tensors = number + 2 * (3 if training.ema_decay else 2)
+    needed = tensors * _BYTES * figures["parameters"] * config.recipe.ensemble
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     figures |= {"checkpoints_mb": needed / 1024**2, "free_disk_mb": free / 1024**2}

@@ -220,6 +220,11 @@ class Pipeline:
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
+        if "train" not in self.record.entries and not (self.run / "config.toml").exists():
+            from seq2seq.training.setup import FOLDERS
+
+            for path in (self.run / name for name in FOLDERS if (self.run / name).exists()):
+                raise RecipeError(f"{path}: exists already, and training would replace it; choose another --output")
 
     def fetch(self) -> None:
         """Write the corpus to `raw/`: from local files, or as the recipe's script does it."""
@@ -296,8 +301,9 @@ class Pipeline:
             self._average(member)
 
     def _training_config(self) -> Config:
-        made = [(corpus, self.folder.corpus(corpus.name, corpus.name)) for corpus in self.synthetic]
         corpora = self.corpora()
+        tag = corpora.train[0].tag  # before which the synthetic corpus has its own, in the text
+        made = [(each, replace(self.folder.corpus(each.name, each.name), tag=tag)) for each in self.synthetic]
         config = replace(self.config, data=corpora, decoding=self._decoding())
         return with_synthetic(config, corpora.train[0], made)
 

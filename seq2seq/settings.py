@@ -137,6 +137,9 @@ def _section(owner: type, name: str, path: str) -> type:
     settings = declared(owner)
     inner = _dataclass_in(settings[name].type) if name in settings else None
     if inner is None or get_origin(settings[name].type) is tuple:
+        if name in settings:
+            what = "is a list of tables" if inner else "is no table"
+            raise ConfigError(f"`{path}{name}`: {what}; set it as a whole, or change it in the file")
         raise ConfigError(_unknown(f"{path}{name}", [f"{path}{known}" for known in settings]))
     return inner
 

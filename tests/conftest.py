@@ -12,6 +12,11 @@ from typing import Protocol
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
+
+# Examples are not timed: a machine may have other work.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Seconds to train: one layer of 32 is enough to test all that is around a model.
 CONFIG = """\

@@ -85,6 +85,8 @@ def _find_or_write(config: Config, corpus: CorpusConfig, tokenizer: Tokenizer, f
     store = TokenStore.open(folder)
     if store and store.made_from == made_from and (store.has_text or not with_text):
         return store
+    if store and store.made_from["tokenizer"] == tokenizer.hash and store.made_from["text"] != made_from["text"]:
+        say(f"changed since it was tokenised: {corpus.source or corpus.path or corpus.dataset}; tokenising it anew")
     counts: Counter[str] = Counter()
     blocks = _blocks(read_corpus(corpus, languages, counts))
     text = _TEXT if with_text else ""

@@ -40,7 +40,7 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
     path = Path(path)
     if name != "torch" and (path / name / EXPORTED[name]).exists():  # a package has it beside the run
         path = path / name
-    exported = next((engine for engine, file in EXPORTED.items() if (path / file).exists()), None)
+    exported = export_in(path)
     if exported is not None and exported != name:
         raise CheckpointError(f"{path}: is an export for {exported}; add --engine {exported}, or name a run")
     if name == "torch":
@@ -60,6 +60,11 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
     from seq2seq.decoding.ctranslate2 import Ctranslate2Engine
 
     return LoadedEngine(Ctranslate2Engine(path, tokenizer, config.model.max_length, device), tokenizer, config)
+
+
+def export_in(path: Path) -> EngineName | None:
+    """The engine that a folder was exported for, if it is an export."""
+    return next((engine for engine, file in EXPORTED.items() if (path / file).exists()), None)
 
 
 def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: EngineName = "torch") -> LoadedEngine:

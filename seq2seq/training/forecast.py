@@ -21,10 +21,12 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import choose_device
 from seq2seq.errors import TrainingError
 from seq2seq.memory import peak_memory_mb
+from seq2seq.model.lora import add_lora
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import num_processes
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
+from seq2seq.training.fine_tuning import freeze
 from seq2seq.training.steps import Steps
 
 _SECONDS = 12.0  # of steps that are timed
@@ -77,7 +79,11 @@ def _measure_with(
 ) -> Forecast:
     chosen = choose_device(device)
     torch.manual_seed(config.training.seed)
-    steps = Steps(Transformer(config.model).to(chosen).train(), config.training, chosen, Processes())
+    model = Transformer(config.model)
+    if config.training.lora_rank:
+        add_lora(model, config.training)
+    freeze(model, config.training.freeze)
+    steps = Steps(model.to(chosen).train(), config.training, chosen, Processes())
     feed, position = Feed(config, tokenizer, group, stores), Position()
     done: list[tuple[int, float]] = []  # target tokens and seconds of each step
     while len(done) < config.training.steps:

@@ -20,6 +20,9 @@ from seq2seq.training.feed import read_pairs
 from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
+FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
+_FILES = ("config.toml", "metrics.jsonl", LEXICON)
+_ASIDE = ".replaced"
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
@@ -44,6 +47,11 @@ def set_up_run(
     _refuse_stages(config)
     if not config.data.train:
         raise ConfigError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    if config.training.patience and not (config.training.validate_every and config.data.validation):
+        raise ConfigError(
+            f"`training.patience` = {config.training.patience}: stops by validations, and there are none; set "
+            "`data.validation` and `training.validate_every`, or leave it out"
+        )
     if config.training.validate_every and config.data.validation is None:
         say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
     there = (run / "config.toml").exists()
@@ -65,7 +73,7 @@ def set_up_run(
     if given:
         warn_of_unknown(_first(config, tokenizer, 0), _first(config, tokenizer, 1), tokenizer, say)
     if there:
-        clear_run(run)  # only now that nothing can be wrong any more
+        set_aside(run)
     tokenizer.save(run / "tokenizer")
     copy_base(config, run)
     save_config(config, run / "config.toml")
@@ -168,7 +176,30 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
 
 def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
-    for name in ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS):
+    for name in FOLDERS:
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("config.toml", "metrics.jsonl", LEXICON):
+    for name in _FILES:
         (run / name).unlink(missing_ok=True)
+
+
+def set_aside(run: Path) -> None:
+    """Move what a training wrote out of the way of a new one; then comes `put_back` or `let_go`."""
+    let_go(run)
+    (run / _ASIDE).mkdir()
+    for name in (*FOLDERS, *_FILES):
+        if (run / name).exists():
+            (run / name).rename(run / _ASIDE / name)
+
+
+def put_back(run: Path) -> None:
+    """Restore what was set aside, if the new training could not begin."""
+    if (run / _ASIDE).exists():
+        clear_run(run)
+        for path in (run / _ASIDE).iterdir():
+            path.rename(run / path.name)
+        let_go(run)
+
+
+def let_go(run: Path) -> None:
+    """Remove what was set aside."""
+    shutil.rmtree(run / _ASIDE, ignore_errors=True)

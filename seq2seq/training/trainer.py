@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seq2seq.checkpoint import best, check_tokenizer, latest, prune
+from seq2seq.checkpoint import best, check_tokenizer, latest, prune, read_info, update_info
 from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
@@ -33,7 +33,7 @@ from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.setup import TOKENS, set_up_run
+from seq2seq.training.setup import TOKENS, let_go, put_back, set_up_run
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps
 from seq2seq.training.validation import read_validation_pairs, validate
@@ -106,14 +106,18 @@ def train(
 
 @contextmanager
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
-    """Remove a new run directory if training cannot begin, so that the mended command can be given again."""
+    """Leave the run directory as it was if training cannot begin, so that the mended command can be given again."""
     is_new = group.is_first and not run.exists()
     try:
         yield
     except BaseException:
         if is_new:
             shutil.rmtree(run, ignore_errors=True)
+        elif group.is_first:
+            put_back(run)
         raise
+    if group.is_first:
+        let_go(run)
 
 
 class _Trainer:
@@ -173,14 +177,16 @@ class _Trainer:
             work = self.feed.step(state.position)
             smoothed, plain = self._gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
-            norm = self.learner.update(rate, config.clip_norm)
+            norm = float(self.learner.update(rate, config.clip_norm))
+            if not math.isfinite(norm) and not self.learner.scaler.is_enabled():  # which leaves such updates out
+                raise self._diverged("gradient")  # before the weights, which it has spoilt, are saved
             state.step += 1
             state.position = work.position
             state.target_tokens_seen += work.num_target_tokens
             meter.add(smoothed, plain, work.num_target_tokens, self.clock.lap())
             scores = None
             if state.step % config.log_every == 0 or state.step == config.steps:
-                self._report(meter, rate, float(norm))
+                self._report(meter, rate, norm)
                 meter.reset()
             if config.validate_every and state.step % config.validate_every == 0:
                 scores = self._validate()
@@ -194,6 +200,8 @@ class _Trainer:
             if stop != "interrupted" and config.validate_every and scores is None:
                 scores = self._validate()
             self._save(scores, interrupted=stop == "interrupted")
+        elif stop != "interrupted":
+            self._complete_last()
         self._say_end(stop)
 
     def write_lexicon(self) -> None:
@@ -207,11 +215,14 @@ class _Trainer:
         """Add up the gradients of one step; return its summed losses."""
         smoothed, plain = self.steps.gradients(work)
         if not math.isfinite(smoothed):
-            raise TrainingError(
-                f"the loss is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
-                "training.warmup_steps, then go on from the last checkpoint with --resume"
-            )
+            raise self._diverged("loss")
         return smoothed, plain
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"the {what} is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
+            "training.warmup_steps, then go on from the last checkpoint with --resume"
+        )
 
     def _reason_to_stop(self, seconds: float) -> str:
         config, state = self.config.training, self.state
@@ -263,6 +274,21 @@ class _Trainer:
             config = self.config.training
             self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores, interrupted)
             prune(self.run, config.keep_checkpoints, config.validation_metric)
+        self.group.wait()
+
+    def _complete_last(self) -> None:
+        """Validate the last checkpoint if it was saved without, as one that was due, or by an interruption."""
+        found = latest(self.run)
+        if found is None:
+            return
+        info = read_info(found)
+        scores = info.validation
+        if scores is None and self.config.training.validate_every:
+            scores = self._validate()
+        if self.group.is_first and (scores != info.validation or info.interrupted):
+            counts = {name: getattr(self.state, name) for name in ("best_score", "validations_since_best")}
+            update_info(found, validation=scores, interrupted=False, **counts)
+            prune(self.run, self.config.training.keep_checkpoints, self.config.training.validation_metric)
         self.group.wait()
 
     def _say_end(self, stop: str) -> None:

@@ -40,8 +40,10 @@ def validate(
         translated = pairs[: config.training.validation_sentences or None]
         beam_size = config.training.validation_beam_size
         decoding = replace(
-            config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="", shortlist=False
-        )  # there is no lexicon yet
+            config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="",
+            shortlist=False,  # there is no lexicon yet
+            too_long="split",  # one long line is no reason to end a training
+        )  # fmt: skip
         if decoding.precision == "int8" and model.positions.device.type != "cpu":
             decoding = replace(decoding, precision="float32")
         translator = Translator(model, tokenizer, decoding)

@@ -11,10 +11,17 @@ from typing import NamedTuple
 import pytest
 
 from seq2seq import doctor
+from seq2seq.checkpoint import load_model
 from seq2seq.config import load_config
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.doctor import examine
+from seq2seq.model.transformer import Transformer
 from seq2seq.training import forecast as forecast_module
+from seq2seq.training.distributed import Processes
 from seq2seq.training.forecast import Forecast
+from seq2seq.training.setup import with_vocabulary
+from seq2seq.training.steps import Steps
+from seq2seq.training.trainer import train
 from tests.conftest import CONFIG as TINY
 
 # In no language that identification knows, with a test set, and of few steps.
@@ -150,6 +157,45 @@ def test_the_same_text_is_found_however_late_and_near_duplicates_among_a_part(
     assert "12.5%" in examine(config, folder / "run").findings[0].message
     monkeypatch.setattr(doctor, "_NEAR", 1000)
     assert "25.0%" in examine(config, folder / "run").findings[0].message
+
+
+def test_a_vocabulary_that_the_whole_text_has_pieces_for_is_not_refused_for_a_sample(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    monkeypatch.setattr(doctor, "_SAMPLE", 4)
+    found = examine(load_config(folder / "config.toml", ["tokenizer.algorithm=bpe"]), folder / "run")
+    assert found.findings == []
+
+
+def test_checkpoints_take_as_much_as_training_leaves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    config = load_config(folder / "config.toml", ["training.checkpoint_every=1", "training.keep_checkpoints=3"])
+    figures = examine(config, folder / "run").figures
+    run = train(config, folder / "run", device="cpu")
+    shown = sum(file.stat().st_size for file in (run / "checkpoints").rglob("*.safetensors")) / 1024**2
+    latest = sum(file.stat().st_size for file in (run / "checkpoints/step_00000004").rglob("*.safetensors")) / 1024**2
+    assert shown < figures["checkpoints_mb"] < 1.1 * (shown + 2 * latest)
+
+
+def test_low_rank_matrices_are_what_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(load_config(folder / "config.toml"), folder / "base", device="cpu")
+    tuned = [f"training.initialise_from={run}", "training.lora_rank=2"]
+    tried: list[int] = []
+    make = forecast_module.Steps
+
+    def noted(model: Transformer, *rest: object) -> Steps:
+        tried.append(sum(each.numel() for each in model.parameters() if each.requires_grad))
+        return make(model, *rest)
+
+    monkeypatch.setattr(forecast_module, "Steps", noted)
+    config = load_config(folder / "config.toml", tuned)
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    forecast_module._measure(with_vocabulary(config, tokenizer), str(run / "tokenizer"), "cpu", Processes())
+    assert 0 < tried[0] < 5000 < load_model(run).model.output.weight.numel()
+    other = load_config(folder / "config.toml", [*tuned, "model.d_model=64"])
+    (finding,) = examine(other, folder / "run").findings
+    assert "`model.d_model` = 64" in finding.message
 
 
 def test_the_verdict_is_the_exit_status(folder: Path, seq2seq, monkeypatch: pytest.MonkeyPatch) -> None:

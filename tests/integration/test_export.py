@@ -111,6 +111,7 @@ def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp
         ((*EXPORT, "--output", "NEW", "--verify", "NONE"), "no such file"),
         ((*EXPORT, "--output", "NEW", "--verify", "EMPTY"), "no sentence to compare"),
         (("translate", "CT2"), "is an export for ctranslate2; add --engine ctranslate2"),
+        (("evaluate", "CT2", "--source", "EMPTY", "--reference", "EMPTY"), "is an export for ctranslate2"),
         (("translate", "CT2", "--engine", "onnx"), "is an export for ctranslate2; add --engine ctranslate2"),
         (("translate", "RUN", "--engine", "onnx"), "is no export for onnx"),
         (("translate", "CT2", "--engine", "ctranslate2", "--min-length-ratio", "1"), "`decoding.min_length_ratio`"),

@@ -14,7 +14,9 @@ from seq2seq.data.corpus import read_lines
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, RecipeError
+from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import load_recipe, run_recipe
+from seq2seq.stages import StageRecord
 from seq2seq.training.trainer import train
 from tests.conftest import CONFIG
 
@@ -104,6 +106,14 @@ def test_a_recipe_distils_and_back_translates(recipe: Path, monkeypatch: pytest.
     with pytest.raises(RecipeError, match=r"trained with other settings: back_translation\.tag"):
         run(recipe, "back_translation.tag=<other>")
     train(config, folder, device="cpu", resume=True)  # as torchrun would, with the run's own config
+
+
+def test_a_tag_of_the_training_text_stands_before_what_was_made_too(recipe: Path) -> None:
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("[data]", '[data]\ntrain = [{ path = "none.tsv", tag = "<2en>" }]'), encoding="utf-8")
+    run, loaded = recipe.parent / "run", load_recipe(recipe)
+    pipeline = Pipeline(loaded.config, loaded.script, run, recipe.parent / "local", "cpu", print, StageRecord(run))
+    assert [corpus.tag for corpus in pipeline._training_config().data.train] == ["<2en>"] * 3
 
 
 def test_training_without_a_recipe_refuses_what_only_a_recipe_does(recipe: Path, tmp_path: Path) -> None:

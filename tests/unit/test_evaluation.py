@@ -74,7 +74,7 @@ def test_very_large_test_sets_get_no_interval(monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(st.permutations(range(len(GOOD))))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_order_of_sentences_does_not_matter_but_case_does_only_for_bleu(order: list[int]) -> None:
     references = [REFERENCES[i] for i in order]
     straight = score(GOOD, [REFERENCES], confidence=False)

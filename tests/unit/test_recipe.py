@@ -302,6 +302,15 @@ def test_a_users_own_folders_are_left_alone(recipe_file: Path, log: list[str]) -
     assert log == []
 
 
+def test_what_training_would_replace_is_left_alone(recipe_file: Path, log: list[str]) -> None:
+    mine = recipe_file.parent / "run" / "tokenizer" / "joint.model"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious", encoding="utf-8")
+    with pytest.raises(RecipeError, match="tokenizer: exists already, and training would replace it"):
+        run(recipe_file)
+    assert mine.read_text(encoding="utf-8") == "precious" and log == []
+
+
 def test_recipes_under_torchrun_are_refused(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="one process"):

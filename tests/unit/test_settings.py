@@ -128,8 +128,8 @@ def test_what_is_not_declared_is_refused_by_name(values: dict[str, Any], message
         ("gear=3", "did you mean `gears`?"),
         ("frnt.size=3", "did you mean `front`?"),
         ("front.sise=3", "did you mean `front.size`?"),
-        ("gears.size=3", "`gears`: unknown setting"),
-        ("wheels.size=3", "`wheels`: unknown setting"),
+        ("gears.size=3", "`gears`: is no table"),
+        ("wheels.size=3", "`wheels`: is a list of tables"),
         ("=3", "unknown setting"),
     ],
 )

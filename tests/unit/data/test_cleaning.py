@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.config import PrepareConfig
@@ -100,7 +100,6 @@ def test_what_is_nearly_held_out_on_either_side_is_dropped() -> None:
 
 
 @given(pairs=PAIRS, held_out=PAIRS)
-@settings(deadline=None)
 def test_every_pair_is_kept_or_counted_and_cleaning_again_changes_nothing(
     pairs: list[SentencePair], held_out: list[SentencePair]
 ) -> None:

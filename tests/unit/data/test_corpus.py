@@ -35,7 +35,7 @@ def write_json(path: Path, *rows: object) -> Path:
 
 
 @given(lines=LINES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_lines_are_read_as_written_and_only_a_line_feed_ends_one(lines: list[str], tmp_path: Path) -> None:
     assert write_lines(tmp_path / "text", lines) == len(lines)
     assert list(read_lines(tmp_path / "text")) == lines

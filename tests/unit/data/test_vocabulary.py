@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.config import TokenizerConfig
@@ -22,14 +22,12 @@ TEXT = ONE_LINE.filter(lambda text: "▁" not in text) | st.text("ab hoüdren", 
 
 
 class TestRoundTrip:
-    @settings(deadline=None)
     @given(text=TEXT, sampling=st.sampled_from((0.0, 0.1, 0.5)), seed=st.integers(0))
     def test_identity_is_exact(self, tokenizer: Tokenizer, text: str, sampling: float, seed: int) -> None:
         ids = tokenizer.source.encode([text], sampling, seed)[0]
         assert tokenizer.source.decode(ids) == text
         assert tokenizer.unk_id not in ids
 
-    @settings(deadline=None)
     @given(text=TEXT)
     def test_pieces_separated_by_spaces(self, tokenizer: Tokenizer, text: str) -> None:
         line = " ".join(tokenizer.source.pieces([text])[0])
@@ -45,7 +43,6 @@ class TestRoundTrip:
     def test_space_sign_becomes_a_space(self, tokenizer: Tokenizer) -> None:
         assert tokenizer.source.decode(tokenizer.source.encode(["a▁b"])[0]) == "a b"
 
-    @settings(deadline=None)
     @given(text=ONE_LINE)
     def test_nfkc_is_idempotent(self, nfkc_tokenizer: Tokenizer, text: str) -> None:
         vocabulary = nfkc_tokenizer.source
@@ -68,7 +65,6 @@ class TestRoundTrip:
 
 
 class TestIds:
-    @settings(deadline=None)
     @given(texts=st.lists(TEXT, max_size=5))
     def test_end_of_sentence_once_and_last(self, tokenizer: Tokenizer, texts: list[str]) -> None:
         encoded = tokenizer.target.encode(texts)
@@ -77,7 +73,6 @@ class TestIds:
             assert ids[-1] == tokenizer.eos_id
             assert not {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id} & set(ids[:-1])
 
-    @settings(deadline=None)
     @given(data=st.data())
     def test_any_ids_decode_to_one_valid_line(self, tokenizer: Tokenizer, data: st.DataObject) -> None:
         ids = data.draw(st.lists(st.integers(0, tokenizer.target_vocab_size - 1)))
@@ -108,7 +103,6 @@ class TestIds:
 
 
 class TestSampling:
-    @settings(deadline=None)
     @given(text=TEXT, seed=st.integers(0))
     def test_limit_is_the_best_segmentation(self, tokenizer: Tokenizer, text: str, seed: int) -> None:
         """With smoothing that leaves one choice, or merges that are never left out, it is SentencePiece's own."""

@@ -21,7 +21,7 @@ seeds = st.integers(0, 10_000)
 
 
 @given(seed=seeds, config=penalties, lengths=st.lists(st.integers(1, 4), min_size=1, max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_full_width_is_brute_force(seed: int, config: DecodingConfig, lengths: list[int]) -> None:
     toy = Toy(seed, vocab_size=4)
     width = sum(3**length for length in range(4))  # as many as there are translations
@@ -31,7 +31,7 @@ def test_full_width_is_brute_force(seed: int, config: DecodingConfig, lengths: l
 
 
 @given(seed=seeds, config=penalties)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_beam_of_one_is_greedy(seed: int, config: DecodingConfig) -> None:
     toy = Toy(seed)
     limits = bounds(9, 1, 12, 5, 12, 12)
@@ -44,7 +44,7 @@ def test_a_beam_of_one_is_greedy(seed: int, config: DecodingConfig) -> None:
 
 
 @given(seed=seeds, config=penalties, beam_size=st.integers(2, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_n_best_is_sorted_distinct_and_truly_scored(seed: int, config: DecodingConfig, beam_size: int) -> None:
     toy = Toy(seed)
     found = beam_search(toy.step, toy.cache(range(6), beam_size), bounds(12, 8, 3, 12, 9, 12), config)
@@ -57,7 +57,7 @@ def test_n_best_is_sorted_distinct_and_truly_scored(seed: int, config: DecodingC
 
 
 @given(seed=seeds, beam_size=st.integers(1, 4), order=st.permutations(range(6)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_neighbours_and_their_order_do_not_matter(seed: int, beam_size: int, order: list[int]) -> None:
     toy, config = Toy(seed), DecodingConfig()
     limits = [10, 2, 7, 12, 1, 12]

@@ -31,7 +31,7 @@ def brute_force(toy: Toy, sentence: int, longest: int, allowed: Callable[[tuple[
 
 
 @given(seed=seeds, size=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_ngram_twice_is_brute_force_without_repeats(seed: int, size: int) -> None:
     toy, lengths = Toy(seed, vocab_size=4), [5, 2, 4]
     step, cache = no_repeat_ngram(toy.step, toy.cache(range(3), WIDTH), size, CPU)
@@ -41,7 +41,7 @@ def test_no_ngram_twice_is_brute_force_without_repeats(seed: int, size: int) -> 
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_least_length_is_brute_force_without_shorter_ones(seed: int) -> None:
     toy, least, lengths = Toy(seed, vocab_size=4), [3, 1, 4, 2], [5, 2, 4, 4]
     step, cache = minimum_length(toy.step, toy.cache(range(4), WIDTH), torch.tensor(least), END)
@@ -51,7 +51,7 @@ def test_least_length_is_brute_force_without_shorter_ones(seed: int) -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_suppressed_tokens_are_never_said(seed: int) -> None:
     toy = Toy(seed, vocab_size=4)
     found = beam_search(suppress(toy.step, [0, 3]), toy.cache([2], WIDTH), bounds(4), CONFIG)

@@ -43,7 +43,7 @@ class Mean(Toy):
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_full_width_beam_is_brute_force_over_mean_probabilities(seed: int, size: int) -> None:
     toys = [Toy(seed + i) for i in range(size)]
     lengths, width = [4, 2, 3, 1, 4, 3], 5**3
@@ -55,7 +55,7 @@ def test_full_width_beam_is_brute_force_over_mean_probabilities(seed: int, size:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_greedy_is_greedy_by_hand(seed: int) -> None:
     toys = [Toy(seed), Toy(seed + 1), Toy(seed + 2)]
     cache = EnsembleCache([toy.cache(range(6)) for toy in toys])

@@ -60,7 +60,7 @@ def test_top_k_and_top_p_keep_the_likeliest(settings_: dict[str, float], expecte
 
 
 @given(seed=seeds, top_p=st.floats(0.01, 0.99), top_k=st.integers(1, 30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_top_p_is_the_smallest_set_and_top_k_has_its_size(seed: int, top_p: float, top_k: int) -> None:
     logits = torch.randn(5, 30, generator=torch.Generator().manual_seed(seed))
     probs = logits.softmax(dim=1)
@@ -86,7 +86,7 @@ def test_impossible_tokens_are_never_drawn() -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_samples_depend_on_seeds_and_not_on_neighbours(seed: int) -> None:
     toy, limits = Toy(seed), [10, 2, 7, 12, 1, 12]
     together = sample(toy.step, toy.cache(range(6), 3), bounds(*limits), PLAIN, [(seed, i) for i in range(6)])

@@ -16,7 +16,7 @@ from seq2seq.decoding.streaming import as_they_come
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_all_items_come_in_order_in_chunks_of_bounded_size(items: list[int], limit: int) -> None:
     chunks = list(as_they_come(items, limit))
     assert list(itertools.chain(*chunks)) == items

@@ -20,7 +20,7 @@ TEXTS = st.one_of(st.lists(WORDS, max_size=12).map(" ".join), st.text(max_size=2
 
 @pytest.mark.parametrize(("utilities", "score"), [(chrf_utilities, sentence_chrf), (bleu_utilities, sentence_bleu)])
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_they_are_those_of_sacrebleu(utilities, score, texts: list[str]) -> None:
     found = utilities(texts)
     assert found.shape == (len(texts), len(texts))

@@ -92,7 +92,7 @@ def texts_of(feed: Feed, tokenizer: Tokenizer, epoch: int = 0) -> Counter[str]:
     return Counter(tokenizer.decode_source(row) for work in epoch_of(feed, epoch) for row in rows(work))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes, sampling=st.sampled_from([0.0, 0.2]))
 def test_every_pair_once_an_epoch(corpora: Corpora, run_pairs: int, pool_tokens: int, sampling: float) -> None:
     folder, tokenizer = corpora
@@ -103,7 +103,7 @@ def test_every_pair_once_an_epoch(corpora: Corpora, run_pairs: int, pool_tokens:
             assert len({work.position.pool for work in epoch_of(feed, epoch)}) > 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes, budget=st.integers(10, 200))
 def test_batches_keep_to_their_budget(corpora: Corpora, run_pairs: int, pool_tokens: int, budget: int) -> None:
     folder, tokenizer = corpora
@@ -129,7 +129,7 @@ def test_what_fits_into_a_pool_is_planned_as_a_whole(tmp_path, tokenizer, sampli
             assert [row[row != 0].tolist() for row in batch] == [examples.target[i].tolist() for i in indices]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes)
 def test_a_step_is_the_same_on_two_processes(corpora: Corpora, run_pairs: int, pool_tokens: int) -> None:
     folder, tokenizer = corpora
@@ -147,7 +147,7 @@ def test_a_step_is_the_same_on_two_processes(corpora: Corpora, run_pairs: int, p
             position = work.position
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes, sampling=st.sampled_from([0.0, 0.1]))
 def test_any_position_is_all_it_takes_to_go_on(
     corpora: Corpora, run_pairs: int, pool_tokens: int, sampling: float
@@ -165,7 +165,7 @@ def test_any_position_is_all_it_takes_to_go_on(
             assert work.position == expected.position
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes, weight=st.sampled_from([0.0, 0.5, 2.0, 2.25]))
 def test_weights_say_how_often_pairs_are_seen(
     corpora: Corpora, run_pairs: int, pool_tokens: int, weight: float
@@ -207,7 +207,7 @@ def test_a_curriculum_has_corpora_come_one_after_another(tmp_path, tokenizer) ->
     assert set(seen[3].values()) == {2}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes)
 def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(
     corpora: Corpora, run_pairs: int, pool_tokens: int

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info
+from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info, update_info
 from seq2seq.config import (
     Config,
     CorpusConfig,
@@ -23,6 +23,8 @@ from seq2seq.config import (
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.feed import StepBatches
+from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
 
 LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
@@ -165,6 +167,72 @@ def test_what_was_validated_is_saved(config: Config, tmp_path: Path) -> None:
     assert infos[2].validation and infos[4].validation
 
 
+def test_the_last_checkpoint_is_validated_though_it_was_saved_before(config: Config, tmp_path: Path) -> None:
+    shifted = with_training(config, steps=6, validate_every=4, checkpoint_every=3)
+    run = train(shifted, tmp_path / "run", device="cpu")
+    assert [(info.step, bool(info.validation)) for info in map(read_info, checkpoints(run))] == [
+        (3, False), (4, True), (6, True),
+    ]  # fmt: skip
+    before = read_info(checkpoints(run)[-1])
+    train(shifted, run, device="cpu", resume=True)  # which is done
+    assert read_info(checkpoints(run)[-1]) == before
+
+
+def test_a_checkpoint_that_an_interruption_made_at_the_end_is_completed(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, validate_every=0), tmp_path / "run", device="cpu")
+    update_info(checkpoints(run)[-1], interrupted=True)
+    train(config, run, device="cpu", resume=True)
+    last = read_info(checkpoints(run)[-1])
+    assert last.step == 6 and last.validation and not last.interrupted and last.best_score is not None
+
+
+def test_weights_that_a_gradient_has_spoilt_are_not_saved(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, calls = Steps.gradients, 0
+
+    def spoil(self: Steps, work: StepBatches) -> tuple[float, float]:
+        nonlocal calls
+        calls += 1
+        found = gradients(self, work)
+        if calls == 4:
+            next(iter(self.learner.trained.values())).grad[0] = float("inf")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "gradients", spoil)
+        with pytest.raises(TrainingError, match="gradient is not a number after step"):
+            train(config, tmp_path / "run", device="cpu")
+    assert [read_info(folder).step for folder in checkpoints(tmp_path / "run")] == [2]
+    train(config, tmp_path / "run", device="cpu", resume=True)
+    assert read_info(latest(tmp_path / "run")).step == 6
+
+
+def test_a_line_too_long_to_translate_does_not_end_training(config: Config, tmp_path: Path) -> None:
+    long = tmp_path / "validation.a"
+    long.write_text(long.read_text(encoding="utf-8").replace("one", "one " * 60), encoding="utf-8")
+    model = replace(config.model, max_length=32)
+    data, decoding = replace(config.data, max_length=32), replace(config.decoding, too_long="refuse")
+    run = train(replace(config, model=model, data=data, decoding=decoding), tmp_path / "run", device="cpu")
+    assert read_info(latest(run)).validation
+
+
+def test_patience_without_validation_is_refused(config: Config, tmp_path: Path) -> None:
+    for wrong in (with_training(config, patience=1, validate_every=0),
+                  with_training(replace(config, data=replace(config.data, validation=None)), patience=1)):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"training\.patience"):
+            train(wrong, tmp_path / "run", device="cpu")
+
+
+def test_resuming_says_that_the_text_is_another(config: Config, tmp_path: Path, capsys) -> None:
+    run = train(config, tmp_path / "run", device="cpu")
+    train(with_training(config, steps=7), run, device="cpu", resume=True)
+    assert "changed since it was tokenised" not in capsys.readouterr().err
+    (tmp_path / "train.a").write_text("".join(f"{line}\n" for line in LINES[::-1]), encoding="utf-8")
+    train(with_training(config, steps=8), run, device="cpu", resume=True)
+    assert f"changed since it was tokenised: {tmp_path / 'train.a'}" in capsys.readouterr().err
+
+
 def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run", device="cpu")
     for wrong in ({"vocab_size": 100_000}, {"path": str(tmp_path / "nowhere")}):
@@ -172,6 +240,12 @@ def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_pa
         with pytest.raises(TokenizerError):
             train(changed, run, device="cpu", overwrite=True)
         assert load_model(run).checkpoint.exists()
+    files = sorted(path.relative_to(run) for path in run.rglob("*"))
+    with pytest.raises(DataError, match="no usable pair"):  # found when the old run has made way already
+        train(replace(config, data=replace(config.data, max_length=2)), run, device="cpu", overwrite=True)
+    assert sorted(path.relative_to(run) for path in run.rglob("*")) == files
+    train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
+    assert not list(run.glob(".*")) and [read_info(folder).step for folder in checkpoints(run)] == [3]
 
 
 def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config, tmp_path: Path) -> None:
