@@ -109,8 +109,8 @@ def test_a_recipe_distils_and_back_translates(recipe: Path, monkeypatch: pytest.
 
 
 def test_a_tag_of_the_training_text_stands_before_what_was_made_too(recipe: Path) -> None:
-    text = recipe.read_text(encoding="utf-8")
-    recipe.write_text(text.replace("[data]", '[data]\ntrain = [{ path = "none.tsv", tag = "<2en>" }]'), encoding="utf-8")
+    tagged = '[data]\ntrain = [{ path = "none.tsv", tag = "<2en>" }]'
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("[data]", tagged), encoding="utf-8")
     run, loaded = recipe.parent / "run", load_recipe(recipe)
     pipeline = Pipeline(loaded.config, loaded.script, run, recipe.parent / "local", "cpu", print, StageRecord(run))
     assert [corpus.tag for corpus in pipeline._training_config().data.train] == ["<2en>"] * 3
