@@ -107,7 +107,7 @@ def _open(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble(checkpoints, device, engine)
-    config = with_decoding(loaded.config.decoding, options)
+    config = with_decoding(loaded.config.decoding, options, reranks=rerank_by is not None)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
     return Translator(loaded.engine, loaded.tokenizer, config, reverse), loaded.config.data.target_language
 

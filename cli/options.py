@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from seq2seq.config import DecodingConfig
+from seq2seq.errors import ConfigError
 from seq2seq.settings import Setting, declared
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,13 +45,22 @@ def decoding_options(command: F) -> F:
     return command
 
 
-def with_decoding(config: DecodingConfig, options: Mapping[str, Any]) -> DecodingConfig:
-    """A run's decoding settings, with the options that were given laid over them.
+def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: bool = False) -> DecodingConfig:
+    """A run's decoding settings, with the options that were given laid over them; `reranks`: by a reverse model.
 
     Raises:
-        ConfigError: if a value is out of bounds, or the values do not fit one another.
+        ConfigError: if a value is out of bounds, the values do not fit one another, or one would do nothing.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    samples = given.get("sample", config.sample)
+    chooses = reranks or given.get("mbr", config.mbr) != "off"
+    for names, has_effect, needed in (
+        (("temperature", "top_k", "top_p", "epsilon", "seed"), samples, "--sample"),
+        (("candidates",), chooses, "--mbr or --rerank-by"),
+        (("reverse_weight",), reranks, "--rerank-by"),
+    ):
+        for name in (name for name in names if name in given and not has_effect):
+            raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing without {needed}; add it")
     if given.get("n_best", 1) > config.beam_size and "beam_size" not in given:
         given["beam_size"] = given["n_best"]  # asking for ten translations is asking for a beam that holds them
     return dataclasses.replace(config, **given)

@@ -142,7 +142,8 @@ def _stdin_lines() -> Iterator[str]:
     """The lines of standard input; unlike a translation, pieces of damaged text are of no use to anybody."""
     for number, raw in enumerate(sys.stdin.buffer, 1):
         try:
-            yield raw.removesuffix(b"\n").decode("utf-8")
+            line = raw.removesuffix(b"\n")
+            yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"standard input:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1}); "

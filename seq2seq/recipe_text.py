@@ -42,7 +42,8 @@ def prepare_text(
     learnt = Sides.learn(read_corpus(raw, languages)) if by_words else None
     corpora = _by_corpus(read_corpus(raw, languages, counts), run, cleaning)
     if not {"validation", "test"} <= held_out.keys():
-        pairs = _hold_out(list(clean_each(corpora, [], counts, languages, learnt)), held_out, config, report)
+        given = list(chain(*held_out.values()))  # of which what is held out must not be a part either
+        pairs = _hold_out(list(clean_each(corpora, given, counts, languages, learnt)), held_out, config, report)
         kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
     else:
         kept = clean_each(corpora, list(chain(*held_out.values())), counts, languages, learnt)

@@ -267,7 +267,7 @@ def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
 
 def _read_tsv_with_header(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
     """The two columns that the first line calls by the names that are asked for."""
-    header = next(read_lines(path), "").split("\t")
+    header = next(read_lines(path), "").removesuffix("\r").split("\t")
     wanted = (corpus.source_column, corpus.target_column)
     for side, name in zip(_SIDES, wanted, strict=True):
         if header.count(name) != 1:

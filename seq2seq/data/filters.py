@@ -30,6 +30,8 @@ _SURE = 0.7
 _SURE_OF_SWAP = 1.0
 _WIDESPREAD = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja")
 
+_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_WIDTHS = {"FULLWIDTH", "HALFWIDTH"}  # of letters that are else as usual
 _NON_ASCII = re.compile("[^\x00-\x7f]+")
 _NUMBER = re.compile(r"\d+(?:[.,’'\u00a0\u202f ]\d+)*")
 _NO_DIGIT = re.compile(r"\D")
@@ -90,9 +92,16 @@ def has_too_many_words(pair: SentencePair, limit: int) -> bool:
 
 
 def differs_in_length(pair: SentencePair, limit: float) -> bool:
-    """The longer side, of more than 20 characters, has more than `limit` times the characters of the other."""
-    shorter, longer = sorted(map(len, pair))
+    """The longer side, of more than 20 characters, has more than `limit` times the characters of the other.
+
+    A Han character counts as three: it says as much as so many letters.
+    """
+    shorter, longer = sorted(len(side) if side.isascii() else len(side) + 2 * _count_han(side) for side in pair)
     return longer > _RATIO_FROM and longer > limit * shorter
+
+
+def _count_han(text: str) -> int:
+    return len(_HAN.findall(text))
 
 
 def repeats(pair: SentencePair, limit: int) -> bool:
@@ -118,9 +127,10 @@ def has_other_script(pair: SentencePair, scripts: tuple[Sequence[str], Sequence[
     """Half of a side's letters or more are of none of its scripts; a side without scripts may have any.
 
     A character's script is the first word of its Unicode name: LATIN, CYRILLIC, GREEK, CJK, HIRAGANA, HANGUL, ...
+    Marks that lengthen or repeat, which several scripts have, are of none.
     """
     for side, allowed in zip(pair, scripts, strict=True):
-        found = Counter(script_of(char) for char in side if char.isalpha())
+        found = Counter(script_of(char) for char in side if char.isalpha() and unicodedata.category(char) != "Lm")
         if allowed and 2 * sum(found[script] for script in allowed) <= found.total() > 0:
             return True
     return False
@@ -129,7 +139,8 @@ def has_other_script(pair: SentencePair, scripts: tuple[Sequence[str], Sequence[
 @cache
 def script_of(char: str) -> str:
     """The script of a character, by its Unicode name; empty if it has none."""
-    return unicodedata.name(char, "").partition(" ")[0]
+    words = unicodedata.name(char, "").split(" ")
+    return words[1] if words[0] in _WIDTHS and len(words) > 1 else words[0]
 
 
 def numbers_differ(pair: SentencePair) -> bool:
@@ -237,7 +248,8 @@ def _was_utf8(chars: str) -> bool:
         found = raw.decode("utf-8")
     except ValueError:
         return False
-    return all(_is_european(char) for char in found)
+    # Greek and Cyrillic come in words; alone, such a letter is chance: the end of `LLEGÓ…` or of `«SÍ»`.
+    return all(map(_is_european, found)) and (len(found) > 1 or not "\u0370" <= found < "\u0530")
 
 
 def _byte(char: str) -> int:

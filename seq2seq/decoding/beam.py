@@ -87,7 +87,7 @@ class _Sentence:
         self.tokens: list[int] = []  # by these tokens
         self._paths: list[Path] = [()] * beam_size
         self._config = config
-        self._wanted = max(round(beam_size * config.patience), 1)
+        self._wanted = max(round(beam_size * config.patience), config.n_best)
 
     @property
     def has_enough(self) -> bool:

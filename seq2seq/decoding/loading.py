@@ -101,7 +101,7 @@ def load_reverse(run: Path | str, forward: Config, device: str = "auto") -> Reve
     """
     loaded = load_model(run, str(choose_device(device)))
     check_directions(forward, loaded.config, str(run))
-    return ReverseModel(loaded.model, loaded.tokenizer)
+    return ReverseModel(loaded.model, loaded.tokenizer, loaded.config.decoding.tag)
 
 
 def _converted(run: Path, device: str) -> LoadedEngine:

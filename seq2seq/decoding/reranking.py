@@ -24,15 +24,16 @@ from seq2seq.model.transformer import Transformer
 class ReverseModel:
     """A model that translates back; its tokenizer may be another one."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
-        """Put the model into evaluation mode (no dropout)."""
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, tag: str = "") -> None:
+        """Put the model into evaluation mode (no dropout); a tag stands before each text that it translates back."""
         self._model = model.eval()
         self._tokenizer = tokenizer
+        self._before = f"{tag} " if tag else ""
 
     def scores(self, pairs: Sequence[tuple[str, str]], config: DecodingConfig) -> list[float]:
         """`log p(x | y) / penalty(|x|)` of pairs of x and y; of what is too long it sees the start."""
         sources = self._cut(self._tokenizer.encode_target([source for source, _ in pairs]))
-        translations = self._cut(self._tokenizer.encode_source([translation for _, translation in pairs]))
+        translations = self._cut(self._tokenizer.encode_source([f"{self._before}{text}" for _, text in pairs]))
         log_probs = score_tokens(self._model, self._tokenizer, translations, sources, config.batch_tokens)
         return [value / length_penalty(len(x), config) for value, x in zip(log_probs, sources, strict=True)]
 

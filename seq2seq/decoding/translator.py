@@ -175,6 +175,8 @@ class Translator:
         return parts
 
     def _encode(self, texts: Sequence[str], tag: str) -> list[list[int]]:
+        # Line ends of Windows are cut off training text too, when it is prepared.
+        texts = [text.removesuffix("\r") for text in texts]
         return self.tokenizer.encode_source([f"{tag} {text}" for text in texts] if tag else texts)
 
     def _split(self, text: str, sentence: int, tag: str) -> list[_Part]:

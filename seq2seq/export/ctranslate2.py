@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from seq2seq.checkpoint import LoadedRun
 from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.decoding.ctranslate2 import convert
 from seq2seq.files import atomic_write
+
+_LOG = logging.getLogger(__name__)
 
 # What differs between tokenizers: `cut` gives the pieces of a line, `join` the text of pieces.
 _OWN_PIECES = """\
@@ -73,6 +76,8 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
     source, target = loaded.tokenizer.model_files
     pieces = (_MARIAN_PIECES if isinstance(loaded.tokenizer, MarianTokenizer) else _OWN_PIECES).rstrip()
     decoding = loaded.config.decoding
+    if decoding.length_penalty_form != "power":
+        _LOG.warning("`decoding.length_penalty_form` = 'gnmt': CTranslate2 has none; its translate.py takes 'power'")
     settings = {
         "beam_size": decoding.beam_size,
         "patience": decoding.patience,

@@ -220,6 +220,8 @@ def _warn(config: Config, tokenizer: Tokenizer) -> None:
         _LOG.warning("`decoding.length_penalty_form` = 'gnmt': `generate` has no such form; wrote length_penalty 1.0")
     if search.patience != 1 and not search.sample:
         _LOG.warning("`decoding.patience` = %g: `generate` has none; wrote early_stopping, which is 1", search.patience)
+    if search.tag:
+        _LOG.warning("`decoding.tag` = %r: `generate` puts no tag before a text; put it there yourself", search.tag)
     if search.min_length_ratio:
         _LOG.warning("`decoding.min_length_ratio` = %g: left out, `generate` knows no ratio", search.min_length_ratio)
     for symbol in tokenizer.user_symbols:

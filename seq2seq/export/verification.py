@@ -202,7 +202,7 @@ class _Comparison:
         beam_size = max(self.ours.config.decoding.beam_size, 2)
         greedy, beam = self._translate(1), self._translate(beam_size)
         tokens, differences = self._tokens(), self._differences(greedy)
-        largest = max(differences)
+        largest = float(np.max(differences))  # which is not a number if one is not
         rows = [tokens, Row(what=_LOG_PROBS, compared=len(differences), largest=largest)]
         faults = self._cut_otherwise(tokens)
         if not largest <= TOLERANCE:  # nor not a number
@@ -236,7 +236,7 @@ class _Comparison:
         if self.references is not None:
             before, after = (validation_score(texts, self.references, "bleu", language) for texts in (ours, theirs))
             notes.append(f"BLEU: {after:.2f}, ours: {before:.2f} ({after - before:+.2f})")
-        log_probs = Row(what=_LOG_PROBS, compared=len(differences), largest=max(differences))
+        log_probs = Row(what=_LOG_PROBS, compared=len(differences), largest=float(np.max(differences)))
         return Report(rows=[tokens, log_probs, row], faults=faults, notes=notes)
 
     def _tokens(self) -> Row:
@@ -295,9 +295,8 @@ class _Comparison:
             abs(log_prob / length_penalty(len(target), translated.config) - mine.score) <= TOLERANCE
             for log_prob, target, (_, mine, _) in zip(log_probs, targets, unequal, strict=True)
         )
-        return Row(
-            what=what, compared=len(both), equal=len(scores), ties=ties, largest=max(scores) if scores else None
-        )
+        largest = float(np.max(scores)) if scores else None
+        return Row(what=what, compared=len(both), equal=len(scores), ties=ties, largest=largest)
 
 
 def _search(

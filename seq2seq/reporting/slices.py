@@ -44,7 +44,7 @@ def slices(texts: Sequence[str], frequencies: Frequencies) -> list[Slice]:
     return [
         *_by_number(f"Length in {unit}", lengths, _quarters(lengths), unit),
         *_by_number(f"Rarest word: how often it is in {frequencies.where}", rarest, bounds, "times"),
-        *_by_question("Numbers", texts, lambda text: any(map(str.isnumeric, text)), ("with a digit", "without digits")),
+        *_by_question("Numbers", texts, lambda text: any(map(str.isdecimal, text)), ("with a digit", "without digits")),
         *_by_question("Capitals", texts, _has_capital, ("after the first letter", "none but the first letter")),
     ]
 

@@ -58,6 +58,11 @@ def test_only_what_is_missing_is_held_out(tmp_path: Path, given: str, made: str,
     assert len(run.lines(made)) == size and "aa bb times bb make" not in run.lines("train")
 
 
+def test_what_is_held_out_for_validation_is_not_the_test_text(tmp_path: Path) -> None:
+    run = Prepared(tmp_path, train=LINES[:40], test=LINES[:30])
+    assert len(run.lines("validation")) == 5 and not set(run.lines("validation")) & set(LINES[:30])
+
+
 def test_held_out_text_stays_as_it_is_and_training_text_is_cleaned(tmp_path: Path) -> None:
     odd = ["one sentence", "", " x  y ", "one sentence", "long " * 20]
     run = Prepared(tmp_path, train=["a b", "a b", "", "one sentence", "long " * 20, "kept"], val=odd, test=odd)

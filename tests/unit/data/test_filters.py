@@ -55,6 +55,19 @@ def test_ratio_counts_from_twenty_characters_on() -> None:
     assert not on_either_side(lambda pair: differs_in_length(pair, 4.2), "x" * 21, "yyyyy")
 
 
+@pytest.mark.parametrize(
+    ("text", "translation"),
+    [
+        ("Device is already configured", "设备已配置"),
+        ("Please turn on the light in the kitchen.", "请打开厨房里的灯。"),
+        ("Configuration settings", "設定"),
+    ],
+)
+def test_a_han_character_is_as_long_as_three_letters(text: str, translation: str) -> None:
+    assert not on_either_side(lambda pair: differs_in_length(pair, 4), text, translation)
+    assert on_either_side(lambda pair: differs_in_length(pair, 4), text * 3, translation)
+
+
 @pytest.mark.parametrize("text", ["Nooooo", "no no no no", "I am very very very very glad"])
 def test_rows_of_one_letter_or_word_are_repetition(text: str) -> None:
     assert on_either_side(lambda pair: repeats(pair, 3), text)
@@ -87,6 +100,9 @@ def test_share_of_letters() -> None:
         ("Hi мир", ("LATIN",), True),
         ("日本語のテキスト", ("CJK", "HIRAGANA", "KATAKANA"), False),
         ("日本語のテキスト", ("HANGUL",), True),
+        ("ユーザー", ("KATAKANA",), False),
+        ("人々", ("CJK",), False),
+        ("ﾕｰｻﾞ Ａ", ("KATAKANA",), False),
         ("12:30", ("GREEK",), False),
         ("Привет", (), False),
     ],
@@ -131,7 +147,8 @@ def test_replacement_characters_are_mojibake() -> None:
     assert on_either_side(is_mojibake, "ge\ufffdffnet")
 
 
-@pytest.mark.parametrize("text", ["MENÜ…", "Ä“", "ÄÖÜ", "Ö»", "日本語", "€", "“Ü”", "é…", "à «", "ÉTÉ", "Ñandú"])
+@pytest.mark.parametrize("text", ["MENÜ…", "Ä“", "ÄÖÜ", "Ö»", "日本語", "€", "“Ü”", "é…", "à «", "ÉTÉ", "Ñandú",
+                                  "Pulse «SÍ» aquí", "LLEGÓ…", "“JÓ”", "«PERÒ»"])  # fmt: skip
 def test_text_of_european_languages_is_no_mojibake(text: str) -> None:
     assert not on_either_side(is_mojibake, text)
 

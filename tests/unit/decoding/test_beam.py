@@ -97,6 +97,12 @@ def test_length_penalty_favours_longer_translations() -> None:
     assert mean_length(0.0) < mean_length(1.0) < mean_length(3.0)
 
 
+def test_impatience_still_gives_as_many_as_are_asked_for() -> None:
+    toy = Toy(1, vocab_size=6)
+    (found,) = beam_search(toy.step, toy.cache([0], 4), bounds(8), DecodingConfig(beam_size=4, n_best=4, patience=0.3))
+    assert len(found) == 4
+
+
 @pytest.mark.parametrize("patience", [1.0, 1.5])
 def test_with_patience_a_better_one_that_is_about_to_end_is_waited_for(patience: float) -> None:
     """Two are finished after two steps, when the best of all lacks its end only."""

@@ -86,6 +86,14 @@ def test_what_is_too_long_for_the_reverse_model_is_cut(back, tokenizer, sentence
     assert len(found) == 3 and all(score < 0 for score in found)
 
 
+def test_the_tag_of_the_reverse_run_stands_before_what_it_translates(back, tokenizer, sentences) -> None:
+    pairs = list(zip(sentences[:5], sentences[5:10], strict=True))
+    tagged = [(source, f"b {translation}") for source, translation in pairs]
+    plain = ReverseModel(back, tokenizer)
+    found = ReverseModel(back, tokenizer, "b").scores(pairs, CONFIG)
+    assert found == plain.scores(tagged, CONFIG) != plain.scores(pairs, CONFIG)
+
+
 def test_parts_of_a_long_sentence_are_chosen_one_by_one(model, back, tokenizer, sentences) -> None:
     long = ". ".join(sentences[:12])
     translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))

@@ -46,6 +46,7 @@ def test_the_rarest_word_decides() -> None:
 def test_numbers_and_capitals() -> None:
     texts = ["Das Haus", "Haus", "haus Nr 3", "3 Hunde", "MIT"]
     assert labels(texts, "Numbers") == {"with a digit": [2, 3], "without digits": [0, 1, 4]}
+    assert labels(["我们一起去吧。", "第３章"], "Numbers") == {"with a digit": [1], "without digits": [0]}
     assert labels(texts, "Capitals") == {"after the first letter": [0, 2, 4], "none but the first letter": [1, 3]}
 
 
