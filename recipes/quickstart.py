@@ -20,9 +20,9 @@ from seq2seq.recipe import main_for
 
 PACKAGE = Package(
     name="homeassistant",
-    version="2024.3.3",
-    sha256="6e1ec2c07441d63fdcfb8acd2c4bbb6f68bc97330855784d3623d10c38fe3577",
-    megabytes=35,
+    version="2026.11.0",
+    sha256="7ca5fbde9dea879ac7723949fc84347aac5182e6309c357b2e4973fd391b00f7",
+    megabytes=68,
 )
 _FILE = re.compile(r"(homeassistant/components/.+/translations)/([^/]+)\.json")
 
