@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, rerank_option, with_decoding
+from .options import (
+    PATH,
+    decoding_options,
+    device_option,
+    engine_option,
+    ensemble_option,
+    refuse_idle,
+    rerank_option,
+    with_decoding,
+)
 from .streams import complain, progress_bar
 
 if TYPE_CHECKING:
@@ -65,10 +74,14 @@ def evaluate(
         if evaluation.looks_tokenised(lines):
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     from seq2seq.checkpoint import resolve
+    from seq2seq.config import load_config
     from seq2seq.decoding.loading import export_in
 
     found = [resolve(run)[1] if engine == "torch" and not export_in(run) else run for run in (*runs, *ensemble)]
     checkpoints, others = found[: len(runs)], found[len(runs) :]
+    folders = [path if (path / "config.toml").exists() else resolve(path)[0] for path in checkpoints]
+    configs = [load_config(folder / "config.toml").decoding for folder in folders]
+    refuse_idle(configs, decoding, reranks=rerank_by is not None)
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
     for checkpoint in checkpoints:
@@ -107,7 +120,7 @@ def _open(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble(checkpoints, device, engine)
-    config = with_decoding(loaded.config.decoding, options, reranks=rerank_by is not None)
+    config = with_decoding(loaded.config.decoding, options)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
     return Translator(loaded.engine, loaded.tokenizer, config, reverse), loaded.config.data.target_language
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -45,15 +45,27 @@ def decoding_options(command: F) -> F:
     return command
 
 
-def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: bool = False) -> DecodingConfig:
-    """A run's decoding settings, with the options that were given laid over them; `reranks`: by a reverse model.
+def with_decoding(config: DecodingConfig, options: Mapping[str, Any]) -> DecodingConfig:
+    """A run's decoding settings, with the options that were given laid over them.
 
     Raises:
-        ConfigError: if a value is out of bounds, the values do not fit one another, or one would do nothing.
+        ConfigError: if a value is out of bounds, or the values do not fit one another.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    samples = given.get("sample", config.sample)
-    chooses = reranks or given.get("mbr", config.mbr) != "off"
+    if given.get("n_best", 1) > config.beam_size and "beam_size" not in given:
+        given["beam_size"] = given["n_best"]  # asking for ten translations is asking for a beam that holds them
+    return dataclasses.replace(config, **given)
+
+
+def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], reranks: bool) -> None:
+    """Refuse options that would do nothing in any of the runs with these settings; `reranks`: by a reverse model.
+
+    Raises:
+        ConfigError: which names the option, and the one that is missing.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    samples = any(given.get("sample", config.sample) for config in configs)
+    chooses = reranks or any(given.get("mbr", config.mbr) != "off" for config in configs)
     for names, has_effect, needed in (
         (("temperature", "top_k", "top_p", "epsilon", "seed"), samples, "--sample"),
         (("candidates",), chooses, "--mbr or --rerank-by"),
@@ -61,9 +73,6 @@ def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: b
     ):
         for name in (name for name in names if name in given and not has_effect):
             raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing without {needed}; add it")
-    if given.get("n_best", 1) > config.beam_size and "beam_size" not in given:
-        given["beam_size"] = given["n_best"]  # asking for ten translations is asking for a beam that holds them
-    return dataclasses.replace(config, **given)
 
 
 def _decoding_option(setting: Setting) -> Callable[[F], F]:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decoding_options, device_option, engine_option, ensemble_option, rerank_option, with_decoding
+from .options import (
+    PATH,
+    decoding_options,
+    device_option,
+    engine_option,
+    ensemble_option,
+    refuse_idle,
+    rerank_option,
+    with_decoding,
+)
 from .streams import line_writer, progress_bar, stdin_lines
 
 if TYPE_CHECKING:
@@ -61,7 +70,8 @@ def translate(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble([run, *ensemble], device, engine)
-    config = with_decoding(loaded.config.decoding, decoding, reranks=rerank_by is not None)
+    refuse_idle([loaded.config.decoding], decoding, reranks=rerank_by is not None)
+    config = with_decoding(loaded.config.decoding, decoding)
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None

@@ -248,12 +248,14 @@ def _tokenizer(config: Config, train: _Text, output: Path) -> Tokenizer:
             if train.read <= len(train.sample):
                 raise
         # A sample may be too small for so many pieces where the whole is not.
-        languages = (config.data.source_language, config.data.target_language)
-        source, target = (
-            [pair[side] for corpus in config.data.train for pair in read_corpus(replace(corpus, tag=""), languages)]
-            for side in (0, 1)
-        )
-        return train_tokenizer(wanted, source, target, Path(folder) / "tokenizer")
+        return train_tokenizer(wanted, _side(config.data, 0), _side(config.data, 1), Path(folder) / "tokenizer")
+
+
+def _side(data: DataConfig, side: int) -> Iterator[str]:
+    """The text of a side, as much of it as is read of each corpus."""
+    for corpus in data.train:
+        pairs = read_corpus(replace(corpus, tag=""), (data.source_language, data.target_language))
+        yield from (pair[side] for pair in islice(pairs, _PAIRS))
 
 
 def _of_tokens(
@@ -343,7 +345,9 @@ def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[
     """
     training = config.training
     number = training.keep_checkpoints + 2
-    tensors = number + 2 * (3 if training.ema_decay else 2)
+    resumable = 2 * (3 if training.ema_decay else 2)
+    # Of low-rank matrices, checkpoints hold little else; the weights beside them are there once.
+    tensors = 1 if training.lora_rank else number + resumable
     needed = tensors * _BYTES * figures["parameters"] * config.recipe.ensemble
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
@@ -351,7 +355,7 @@ def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[
     if needed > free:
         yield _error(
             "disk",
-            f"{place}: {number} checkpoints take {needed / 1024**2:,.0f} MB, and {free / 1024**2:,.0f} are free; "
+            f"{place}: checkpoints take {needed / 1024**2:,.0f} MB, and {free / 1024**2:,.0f} are free; "
             "make room, or lower `training.keep_checkpoints`",
         )
 

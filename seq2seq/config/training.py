@@ -108,5 +108,9 @@ class TrainingConfig:
             raise ConfigError(f"`training.lora_embedding_rank` = {rank}: set `training.lora_rank` too")
         if set(self.freeze) == set(get_args(Part)):
             raise ConfigError(f"`training.freeze` = {list(self.freeze)}: leaves nothing to train; take a part out")
+        if self.patience and not self.validate_every:
+            raise ConfigError(
+                f"`training.patience` = {self.patience}: stops by validations; set `training.validate_every` too"
+            )
         if self.lora_rank and self.freeze:
             raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")

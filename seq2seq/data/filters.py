@@ -94,10 +94,10 @@ def has_too_many_words(pair: SentencePair, limit: int) -> bool:
 def differs_in_length(pair: SentencePair, limit: float) -> bool:
     """The longer side, of more than 20 characters, has more than `limit` times the characters of the other.
 
-    A Han character counts as three: it says as much as so many letters.
+    In the ratio, a Han character counts as three: it says as much as so many letters.
     """
     shorter, longer = sorted(len(side) if side.isascii() else len(side) + 2 * _count_han(side) for side in pair)
-    return longer > _RATIO_FROM and longer > limit * shorter
+    return max(map(len, pair)) > _RATIO_FROM and longer > limit * shorter
 
 
 def _count_han(text: str) -> int:

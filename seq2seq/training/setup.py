@@ -22,7 +22,6 @@ from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
 _FILES = ("config.toml", "metrics.jsonl", LEXICON)
-_ASIDE = ".replaced"
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
@@ -47,10 +46,10 @@ def set_up_run(
     _refuse_stages(config)
     if not config.data.train:
         raise ConfigError("`data.train`: no training corpus; name one under [[data.train]] in the config")
-    if config.training.patience and not (config.training.validate_every and config.data.validation):
+    if config.training.patience and config.data.validation is None:
         raise ConfigError(
-            f"`training.patience` = {config.training.patience}: stops by validations, and there are none; set "
-            "`data.validation` and `training.validate_every`, or leave it out"
+            f"`training.patience` = {config.training.patience}: stops by validations, and there is no text for them; "
+            "name a corpus in `data.validation`, or leave it out"
         )
     if config.training.validate_every and config.data.validation is None:
         say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
@@ -69,11 +68,12 @@ def set_up_run(
         config, tokenizer = base_of(config, tokenizer, run)
     tokenizer = _make_tokenizer(config, tokenizer, say)
     _check_tags(config, tokenizer)
+    _check_lengths(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     if given:
         warn_of_unknown(_first(config, tokenizer, 0), _first(config, tokenizer, 1), tokenizer, say)
     if there:
-        set_aside(run)
+        clear_run(run)  # only now that nothing can be wrong any more
     tokenizer.save(run / "tokenizer")
     copy_base(config, run)
     save_config(config, run / "config.toml")
@@ -105,6 +105,16 @@ def _check_corpora(config: Config) -> None:
         languages = (config.data.source_language, config.data.target_language)
         if not sum(1 for _ in read_corpus(config.data.validation, languages)):
             raise DataError("the validation corpus holds no pair with text on both sides; check `data.validation`")
+
+
+def _check_lengths(config: Config, tokenizer: Tokenizer) -> None:
+    """Refuse corpora without a pair that is short enough; mostly, the first one is."""
+    for pair in read_pairs(config):
+        ids = tokenizer.encode_source([pair.source])[0], tokenizer.encode_target([pair.target])[0]
+        if max(map(len, ids)) <= config.data.max_length:
+            return
+    limit = config.data.max_length
+    raise DataError(f"no usable pair: all have more tokens than `data.max_length` = {limit}; raise it, or shorten them")
 
 
 def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:
@@ -181,25 +191,3 @@ def clear_run(run: Path) -> None:
     for name in _FILES:
         (run / name).unlink(missing_ok=True)
 
-
-def set_aside(run: Path) -> None:
-    """Move what a training wrote out of the way of a new one; then comes `put_back` or `let_go`."""
-    let_go(run)
-    (run / _ASIDE).mkdir()
-    for name in (*FOLDERS, *_FILES):
-        if (run / name).exists():
-            (run / name).rename(run / _ASIDE / name)
-
-
-def put_back(run: Path) -> None:
-    """Restore what was set aside, if the new training could not begin."""
-    if (run / _ASIDE).exists():
-        clear_run(run)
-        for path in (run / _ASIDE).iterdir():
-            path.rename(run / path.name)
-        let_go(run)
-
-
-def let_go(run: Path) -> None:
-    """Remove what was set aside."""
-    shutil.rmtree(run / _ASIDE, ignore_errors=True)

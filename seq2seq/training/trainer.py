@@ -33,7 +33,7 @@ from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.setup import TOKENS, let_go, put_back, set_up_run
+from seq2seq.training.setup import TOKENS, set_up_run
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps
 from seq2seq.training.validation import read_validation_pairs, validate
@@ -106,18 +106,14 @@ def train(
 
 @contextmanager
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
-    """Leave the run directory as it was if training cannot begin, so that the mended command can be given again."""
+    """Remove a new run directory if training cannot begin, so that the mended command can be given again."""
     is_new = group.is_first and not run.exists()
     try:
         yield
     except BaseException:
         if is_new:
             shutil.rmtree(run, ignore_errors=True)
-        elif group.is_first:
-            put_back(run)
         raise
-    if group.is_first:
-        let_go(run)
 
 
 class _Trainer:

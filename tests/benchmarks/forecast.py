@@ -52,7 +52,8 @@ def _compare(size: str, config: str, overrides: list[str]) -> dict:
     sizes = [f"model.{name}={value}" for name, value in SIZES[size].items()]
     common = [*overrides, *sizes, f"training.steps={STEPS[size]}", "training.max_minutes=0", "training.cpu_processes=1"]
     # One process, whose memory the system can tell; no validation, whose translations would be of an untrained model.
-    common += ["training.validate_every=0", f"training.log_every={STEPS[size] // 10}", "recipe.average=0"]
+    common += ["training.validate_every=0", "training.patience=0", "recipe.average=0"]
+    common += [f"training.log_every={STEPS[size] // 10}"]
     options = [part for each in common for part in ("--set", each)]
     with tempfile.TemporaryDirectory() as folder:
         asked = subprocess.run([*COMMAND, "doctor", config, "--json", *options], stdout=subprocess.PIPE, check=False)
