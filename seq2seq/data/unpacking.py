@@ -33,7 +33,7 @@ def decode_line(line: bytes, name: Path | str, number: int) -> str:
         DataError: if it is not UTF-8 text.
     """
     if number == 1:
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line.count(0) * 4 > len(line):
+        if line.startswith((b"\xff\xfe", b"\xfe\xff")) or _has_zeros_alternately(line):
             raise DataError(f"{name}:1: is UTF-16 text; convert it with iconv -f utf-16 -t utf-8")
         if line.startswith(b"\x1f\x8b"):
             raise DataError(f"{name}:1: is compressed with gzip; give it a name that ends in .gz")
@@ -45,6 +45,11 @@ def decode_line(line: bytes, name: Path | str, number: int) -> str:
             f"{name}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); convert it with "
             "iconv -f ... -t utf-8"
         ) from None
+
+
+def _has_zeros_alternately(line: bytes) -> bool:
+    """Whether many bytes are zero, and all of them are first, or all are second ones: European text in UTF-16."""
+    return line.count(0) * 4 > len(line) and 0 in (line[::2].count(0), line[1::2].count(0))
 
 
 def _open_zstandard(path: Path) -> IO[bytes]:

@@ -34,6 +34,11 @@ def write_json(path: Path, *rows: object) -> Path:
     return write(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def test_characters_of_zero_are_text(tmp_path: Path) -> None:
+    (tmp_path / "a.de").write_bytes(b"a\0\0\0\0\nb\n")
+    assert list(read_lines(tmp_path / "a.de")) == ["a\0\0\0\0", "b"]
+
+
 @given(lines=LINES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_lines_are_read_as_written_and_only_a_line_feed_ends_one(lines: list[str], tmp_path: Path) -> None:
