@@ -96,12 +96,8 @@ def differs_in_length(pair: SentencePair, limit: float) -> bool:
 
     In the ratio, a Han character counts as three: it says as much as so many letters.
     """
-    shorter, longer = sorted(len(side) if side.isascii() else len(side) + 2 * _count_han(side) for side in pair)
+    shorter, longer = sorted(len(side) + 2 * len(_HAN.findall(side)) for side in pair)
     return max(map(len, pair)) > _RATIO_FROM and longer > limit * shorter
-
-
-def _count_han(text: str) -> int:
-    return len(_HAN.findall(text))
 
 
 def repeats(pair: SentencePair, limit: int) -> bool:

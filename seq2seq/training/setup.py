@@ -190,4 +190,3 @@ def clear_run(run: Path) -> None:
         shutil.rmtree(run / name, ignore_errors=True)
     for name in _FILES:
         (run / name).unlink(missing_ok=True)
-

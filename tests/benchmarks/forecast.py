@@ -1,6 +1,6 @@
 """What `seq2seq doctor` predicts of a training, and what the training then shows, for models of three sizes.
 
-    python -m tests.benchmarks.forecast CONFIG_OR_RECIPE [--set KEY=VALUE] [--json FILE]
+    python -m tests.benchmarks.forecast CONFIG [--set KEY=VALUE] [--json FILE]
 
 Each size is asked about and trained for some steps, in processes of their own. Speed is in target tokens a second, from
 the first tenth of the steps on; memory is the largest that the process had.
@@ -16,14 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from seq2seq.config import PRESETS
 from tests.benchmarks.contestants import machine, table
+from tests.benchmarks.growth import BASE, SMALL
 
 COMMAND = [sys.executable, "-m", "seq2seq_cli"]
-SIZES = {
-    "tiny": {"encoder_layers": 4, "decoder_layers": 4, "d_model": 128, "d_ff": 256, "num_heads": 4},
-    "small": {"encoder_layers": 3, "decoder_layers": 3, "d_model": 256, "d_ff": 1024, "num_heads": 4},
-    "base": {"encoder_layers": 6, "decoder_layers": 6, "d_model": 512, "d_ff": 2048, "num_heads": 8},
-}
+SIZES = {"tiny": PRESETS["tiny"], "small": SMALL, "base": BASE}
 STEPS = {"tiny": 300, "small": 120, "base": 30}
 
 
