@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from seq2seq.checkpoint import (
 from seq2seq.config import Metric, TrainingConfig
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.adamw import AdamW
 from seq2seq.training.feed import Position
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -71,11 +73,12 @@ class Learner:
         """Apply the gradients and clear them; return their norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.scaler.unscale_(self.optimizer)
+        like_torchs = cast(torch.optim.Optimizer, self.optimizer)  # as far as a scaler looks
+        self.scaler.unscale_(like_torchs)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), clip_norm or float("inf"))
-        self.scaler.step(self.optimizer)
+        self.scaler.step(like_torchs)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self.ema:
             averages, weights = list(self.ema.values()), [p.detach() for p in self.trained.values()]
             torch._foreach_lerp_(averages, weights, 1 - self.ema_decay)
@@ -181,8 +184,8 @@ class Learner:
                 parameter.copy_(weights[name])
 
 
-def make_optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); only matrices decay, not biases and norms."""
+def make_optimizer(model: Transformer, config: TrainingConfig) -> AdamW:
+    """AdamW, of which only matrices decay, not biases and norms."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
@@ -190,6 +193,4 @@ def make_optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.Ad
     ]
     first, second = config.adam_betas
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(first, second), eps=config.adam_epsilon, fused=True
-    )
+    return AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.adam_epsilon)
