@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import PATH, device_option, set_option
+
+if TYPE_CHECKING:
+    from seq2seq.config import Config
 
 
 @click.command()
@@ -31,8 +35,23 @@ def train(
     from seq2seq.config import load_config
 
     loaded = load_config(config, overrides)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    if is_first and not resume:
+        _tell_of_idle_settings(loaded, config)
     from seq2seq.training.trainer import train as train_run
 
     train_run(loaded, output, device=device, resume=resume, overwrite=overwrite)
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started
+    if is_first:
         click.echo(f"translate with: seq2seq translate {output} --input FILE", err=True)
+
+
+def _tell_of_idle_settings(config: Config, file: Path) -> None:
+    """Say what the config asks for that other commands do."""
+    from seq2seq.config import PrepareConfig
+
+    raw = [own for corpus, own in zip(config.data.train, config.prepare_each, strict=True) if not corpus.path]
+    if any(own != PrepareConfig() for own in raw):
+        remedy = f"`seq2seq prepare {file} --output DIR`, and train DIR/config.toml"
+        click.echo(f"`[prepare]`: training takes the text as it is; to filter it: {remedy}", err=True)
+    if config.recipe.average:
+        click.echo(f"`recipe.average` = {config.recipe.average}: is for `seq2seq average`, afterwards", err=True)

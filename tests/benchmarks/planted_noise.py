@@ -6,6 +6,10 @@ FOLDER holds `train.SOURCE`, `train.TARGET`, and the same of `validation` (or `v
 Noise of each kind is made from training pairs, which it takes the place of, and put among the training text; so are the
 validation pairs that are not near test text, as the clean ones to look for afterwards. All filters are on. Prints a
 table.
+
+Sides of which neither has a word of its language, as in a list of options or constants, are in no order that could be
+told: what finds them swapped drops as many of them that are not. So swapped pairs are made of others; what becomes of
+pairs of all kinds has its own row.
 """
 
 from __future__ import annotations
@@ -139,8 +143,8 @@ def plant(
         return found
 
     kinds = [
-        made("swapped pairs", "swapped", _swapped),
-        made("swapped pairs with words of a language", "swapped", lambda p: _swapped(p) if _speaks(p) else None),
+        made("swapped pairs", "swapped", lambda pair: _swapped(pair) if _speaks(pair) else None),
+        made("swapped pairs, and such of code and names", "swapped", _swapped),
         made("swapped pairs of three words or more", "swapped", lambda pair: _swapped(pair, _SENTENCE)),
         made("copied sources", "copy", _copied),
         made("mojibake, of Windows-1252", "mojibake", lambda pair: _misread(pair, "cp1252")),

@@ -277,6 +277,17 @@ def test_interrupted_training_is_saved_and_status_130(script, corpus, tmp_path):
     assert stderr.splitlines()[-1].startswith("seq2seq: interrupted: ") and "--resume" in stderr.splitlines()[-1]
 
 
+def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus, tmp_path):
+    one_step = ("--set", "training.steps=1", "--set", "training.validate_every=0")
+    plain = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "plain", *one_step)
+    assert "[prepare]" not in plain.stderr and "recipe.average" not in plain.stderr
+    others = ("--set", "prepare.max_ratio=2", "--set", "recipe.average=1")
+    outcome = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "run", *one_step, *others)
+    assert outcome.status == 0
+    assert f"seq2seq prepare {corpus / 'config.toml'} --output DIR" in outcome.stderr
+    assert "`recipe.average` = 1" in outcome.stderr
+
+
 def test_metrics_have_the_fields_that_scripts_read(trained_run):
     records = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
     steps = [record for record in records if "loss" in record]
