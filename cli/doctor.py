@@ -10,6 +10,13 @@ import click
 from .options import PATH, device_option, set_option
 from .recipes import config_of
 
+_MEANINGS = {
+    "empty": "pairs with an empty side",
+    "duplicates": "pairs that came before",
+    "carriage_returns": "pairs that end in a carriage return",
+    "overlap": "pairs near training text",
+}
+
 
 @click.command()
 @click.argument("name", metavar="CONFIG_OR_RECIPE")
@@ -61,6 +68,18 @@ def _told(figures: dict[str, object]) -> list[str]:
         marks = {name: "+" if name in figures["more_pairs"] else "" for name in figures["pairs"]}
         told = [f"{name} {number:,}{marks[name]}" for name, number in figures["pairs"].items()]
         lines.append("pairs: " + ", ".join(told))
+    if "overlap" in figures:
+        for name in ("empty", "duplicates", "carriage_returns", "overlap"):
+            found = figures[name]
+            assert isinstance(found, dict)
+            if any(found.values()):
+                counts = ", ".join(f"{corpus} {number:,}" for corpus, number in found.items())
+                lines.append(f"{_MEANINGS[name]}: {counts}")
+    if "too_long" in figures:
+        lines.append(
+            f"tokenizer: {figures['unknown_source']:.2%} of source and {figures['unknown_target']:.2%} of target "
+            f"characters unknown or spelt in bytes; {figures['too_long']:.2%} of the pairs too long"
+        )
     if "parameters" in figures:
         lines.append(f"parameters: {figures['parameters']:,}")
     if "tokens_per_second" in figures:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from .options import PATH, set_option
 from .recipes import config_of
 from .streams import complain
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @click.command()
@@ -27,13 +31,11 @@ def prepare(*, name: str, output: Path, data: Path | None, overrides: tuple[str,
     with samples, and what the tokenizer makes of the rest, DIR/prepare.lock.json what all was made from. What was
     killed goes on where it was when the same command runs again; what is done already is not done again.
     """
-    from tqdm import tqdm
-
     from seq2seq.data.training_folder import make_ready
 
     loaded = config_of(name, overrides, data, cleaned=False)
-    with tqdm(unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
-        done = make_ready(loaded, output, bar.update)
+    with _Bars() as bars:
+        done = make_ready(loaded, output, bars.update)
     if done.was_there:
         complain(f"{output}: done already")
     if done.seconds:
@@ -54,3 +56,31 @@ def prepare(*, name: str, output: Path, data: Path | None, overrides: tuple[str,
     long = coverage["too_long"] / max(coverage["pairs"], 1)
     complain(f"{long:.2%} of the pairs are longer than data.max_length = {coverage['max_length']} tokens")
     complain(f"train with: seq2seq train {output / 'config.toml'} --output RUN")
+
+
+class _Bars:
+    """A progress bar for each stage, one after another; with its rate, and the time left where that can be told."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, stage: str, pairs: int, total: int) -> None:
+        """Take note of what a stage has done."""
+        from tqdm import tqdm
+
+        if self._bar is None or stage != self._stage:
+            self.__exit__()
+            self._stage = stage
+            self._bar = tqdm(
+                desc=stage, total=total or None, unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(),
+                dynamic_ncols=True,
+            )  # fmt: skip
+        self._bar.update(pairs)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from seq2seq.config import Config, CorpusConfig, DataConfig
 from seq2seq.data.cleaning import digest_of, near_duplicate_key
-from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
+from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, write_lines
 from seq2seq.data.filters import is_mojibake
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import Seq2SeqError, TokenizerError
@@ -69,6 +69,9 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
         findings += [*_of_text(text), *_of_held_out(text), *_of_languages(text, config.data)]
         figures["pairs"] = {name: corpus.read for name, corpus in text.items()}
         figures["more_pairs"] = [name for name, corpus in text.items() if not corpus.is_whole]
+        for what in ("empty", "duplicates", "carriage_returns"):
+            figures[what] = {name: getattr(corpus, what) for name, corpus in text.items()}
+        figures["overlap"] = {name: _overlap(text, name) for name in ("validation", "test") if name in text}
         with tempfile.TemporaryDirectory() as folder:
             with _finding("tokenizer", findings):
                 tokenizer = _tokenizer(config, text["train"], output)
@@ -135,11 +138,25 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < _SAMPLE:
                 sample[place] = pair
-        is_whole &= counts["kept"] - before < _PAIRS
+        if counts["kept"] - before == _PAIRS:
+            is_whole = False
+            _check_rest(corpus)
     if not sample:
         raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
     empty = counts["empty_source"] + counts["empty_target"]
     return _Text(counts["read"], is_whole, sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
+
+
+def _check_rest(corpus: CorpusConfig) -> None:
+    """Of text files that are not read to their ends, at least count the lines."""
+    files = [Path(name) for name in (corpus.source, corpus.target) if name]
+    if not files or any(file.suffix.lower() in (".gz", ".zst") for file in files):
+        return
+    source, target = map(count_lines, files)
+    if source != target:
+        raise Seq2SeqError(
+            f"{files[0]} has {source:,} lines and {files[1]} has {target:,}; make the files belong line by line"
+        )
 
 
 def _name(corpus: CorpusConfig) -> str:
@@ -181,19 +198,24 @@ def _of_held_out(text: dict[str, _Text]) -> Iterator[Finding]:
     """Of what training text and held-out text have in common: next to nothing, if scores are to mean anything."""
     if "validation" not in text:
         yield _warning("validation", "`data.validation`: none, so the newest checkpoint counts as the best; name one")
-    train = text["train"].keys
-    near = set(train.values()) - {0}
     for name in ("validation", "test"):
         if name not in text:
             continue
         pairs = text[name].keys
-        both = sum(exact in train or key in near for exact, key in pairs.items())
+        both = _overlap(text, name)
         if both > max(1, 0.01 * len(pairs)):
             yield _error(
                 "overlap",
                 f"`data.{name}`: {_share(both, len(pairs))} of its pairs are in the training text too, so scores "
                 "would say too much; remove them from it by `seq2seq prepare`",
             )
+
+
+def _overlap(text: dict[str, _Text], name: str) -> int:
+    """How many pairs of a corpus are near pairs of the training text."""
+    train = text["train"].keys
+    near = set(train.values()) - {0}
+    return sum(exact in train or key in near for exact, key in text[name].keys.items())
 
 
 def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]:
@@ -221,14 +243,14 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
     except Seq2SeqError:  # not installed, or languages that it does not know
         return
     for name, corpus in text.items():
-        pairs = corpus.sample[:300]
+        pairs = random.Random(1).sample(corpus.sample, min(300, len(corpus.sample)))
         swapped = sum(is_other(pair) for pair in pairs)
-        if swapped > 0.5 * len(pairs):
+        if swapped > 0.2 * len(pairs):  # of several corpora, one may be swapped
             languages = f"{data.source_language}-{data.target_language}"
             yield _error(
                 "swapped languages",
-                f"`data.{name}`: {_share(swapped, len(pairs))} of the pairs are not {languages}; swap "
-                "the sides, or mend `data.source_language` and `data.target_language`",
+                f"`data.{name}`: {_share(swapped, len(pairs))} of the pairs are not {languages}; swap the sides of "
+                "the corpus that they are of, or mend `data.source_language` and `data.target_language`",
             )
 
 
@@ -283,6 +305,7 @@ def _of_tokens(
     lengths = [max(pair) for pair in zip(sources, targets, strict=True)]
     figures["target_tokens"] = round(sum(targets) / len(targets) * text["train"].read)
     long = sum(length > config.data.max_length for length in lengths)
+    figures["too_long"] = long / len(lengths)
     if long > 0.05 * len(lengths):
         yield (_error if long > 0.5 * len(lengths) else _warning)(
             "too long",

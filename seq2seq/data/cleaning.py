@@ -78,19 +78,14 @@ class HeldOut:
 
     def __init__(self, pairs: Iterable[SentencePair]) -> None:
         """Know these pairs."""
-        self._digests: tuple[set[int], set[int]] = (set(), set())
-        for pair in pairs:
-            for side in (0, 1):
-                self._digests[side].add(digest_of(near_duplicate_key(pair[side])))
+        self._digests = {digest_of(near_duplicate_key(text)) for pair in pairs for text in pair}
 
     def __bool__(self) -> bool:
-        return any(self._digests)
+        return bool(self._digests)
 
     def is_near(self, pair: SentencePair) -> bool:
-        """A side nearly equals the same side of a held-out pair, see `near_duplicate_key`."""
-        return bool(self) and any(
-            digest_of(near_duplicate_key(text)) in digests for text, digests in zip(pair, self._digests, strict=True)
-        )
+        """A side nearly equals any side of a held-out pair, see `near_duplicate_key`: corpora may be turned."""
+        return bool(self) and any(digest_of(near_duplicate_key(text)) in self._digests for text in pair)
 
 
 def clean(
@@ -108,7 +103,7 @@ def clean(
         config: what to drop.
         held_out: validation and test pairs.
         counts: dropped pairs are counted here by the first reason that applies: the names of `filters_of` in their
-            order, then `overlap` (a side nearly equals the same side of a held-out pair), and `duplicate`.
+            order, then `overlap` (a side nearly equals a side of a held-out pair), and `duplicate`.
         languages: codes of the source and the target language.
         sides: learnt from the whole corpus, for `drop_swapped`.
 
@@ -156,15 +151,16 @@ def without_overlap(
             yield pair
 
 
-def identities(pair: SentencePair, config: PrepareConfig) -> list[int]:
+def identities(pair: SentencePair, config: PrepareConfig, tag: str = "") -> list[int]:
     """What must not have come before, for a pair to be no duplicate: 64-bit numbers, none if duplicates may stay.
 
-    Among a hundred million texts, two different ones have the same number with a chance of 3 in 10,000.
+    Sources with different tags are different. Among a hundred million texts, two different ones have the same number
+    with a chance of 3 in 10,000.
     """
     if not config.deduplicate:
         return []
     same = near_duplicate_key if config.deduplicate_by == "normalised" else str
-    sides = [same(side) for side in pair]
+    sides = [f"{tag} {same(pair.source)}" if tag else same(pair.source), same(pair.target)]
     match config.deduplicate_sides:
         case "pair":
             return [digest_of("\n".join(sides))]

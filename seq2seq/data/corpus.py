@@ -104,6 +104,15 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
     return number
 
 
+def count_lines(path: Path) -> int:
+    r"""How many lines a file has that is not compressed: as `read_lines` gives, the last with or without its \n."""
+    lines, last = 0, b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+    return lines + (last != b"\n")
+
+
 def read_corpus(
     corpus: CorpusConfig,
     languages: tuple[str, str] = ("", ""),

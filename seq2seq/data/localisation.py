@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from seq2seq.data.unpacking import decode_line
+from seq2seq.data.unpacking import decode_line, open_unpacked
 from seq2seq.errors import DataError
 
 Pairs = Iterator[tuple[str | None, str | None]]
@@ -26,6 +26,8 @@ _CODES = {"bpt", "ept", "it", "ph", "ut"}  # elements of TMX whose content is so
 
 def reader(path: Path) -> Callable[[Path, tuple[str, str]], Pairs] | None:
     """What reads a file of this name; None if it is of no such format."""
+    if path.name.lower().endswith((".tmx.gz", ".tmx.zst")):
+        return read_tmx
     return {
         ".tmx": read_tmx, ".po": read_po, ".xlf": read_xliff, ".xliff": read_xliff, ".zip": read_opus_zip,
     }.get(path.suffix.lower())  # fmt: skip
@@ -73,15 +75,18 @@ def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
 
 
 def read_xliff(path: Path, languages: tuple[str, str]) -> Pairs:
-    """Sources and targets, but for those whose state is that they need work.
+    """Sources and targets, of version 1 but for those whose state is that they need work; of version 2, segments.
 
     Raises:
         DataError: if it cannot be read, declares entities, or translate-toolkit is not installed.
     """
+    version = ""
     for _, element in _elements(path):
+        version = version or element.get("version", "1")  # of the root
         element.clear()  # only to see that it is safe
-    storage = _toolkit("factory", path)
-    return _units(_parsed(storage.getobject, path), _needs_work)
+    if version.startswith("2"):
+        return _units(_parsed(_toolkit("xliff2", path).Xliff2File.parsefile, path), lambda unit: False)
+    return _units(_parsed(_toolkit("factory", path).getobject, path), _needs_work)
 
 
 def read_opus_zip(path: Path, languages: tuple[str, str]) -> Pairs:
@@ -159,10 +164,12 @@ def _elements(path: Path) -> Iterator[tuple[str, Any]]:
     except ImportError:
         raise DataError(f"{path}: reading it needs defusedxml; {_INSTALL}") from None
     try:
-        with path.open("rb") as file:
+        with open_unpacked(path) as file:
             yield from ElementTree.iterparse(file, events=("start", "end"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
+    except (OSError, EOFError, zlib.error) as error:  # of unpacking it
+        raise DataError(f"{path}: damaged, or cannot be read ({error}); fetch it again") from None
     except DefusedXmlException:
         raise DataError(f"{path}: declares entities, which can be an attack; remove its <!ENTITY ...>") from None
     except ElementTree.ParseError as error:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 import shutil
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import chain, count, islice
 from pathlib import Path
@@ -30,7 +33,7 @@ import numpy as np
 from seq2seq.config import Config, CorpusConfig, PrepareConfig
 from seq2seq.data.arrow_files import arrow_of, describe, pairs_of, read_json
 from seq2seq.data.cleaning import REASONS, Judge, digest_of, identities
-from seq2seq.data.corpus import SentencePair, read_corpus, tagged
+from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, tagged
 from seq2seq.data.duplicates import Flags, first_occurrences
 from seq2seq.data.processes import cores, in_processes
 from seq2seq.data.report_page import page
@@ -43,9 +46,12 @@ LOCK, REPORT, PAGE, CORPUS = "prepare.lock.json", "report.json", "report.html", 
 BLOCK = 50_000  # pairs
 SAMPLES = 10  # of what each filter dropped
 _WORK = ".parts"
+_COMMIT = re.compile("[0-9a-f]{40}")
+_NOT_BY_LINES = (".gz", ".zst", ".zip", ".parquet", ".arrow", ".tmx", ".po", ".xlf", ".xliff")  # a pair, not a line
 _LENGTHS = (0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200)  # words; where the classes of the histogram begin
 
-Progress = Callable[[int], object]  # is called with the number of pairs done since the last call
+# Is called with a stage, how many pairs it has done since the last call, and how many it has in all; 0: unknown.
+Progress = Callable[[str, int, int], object]
 
 
 class Prepared(NamedTuple):
@@ -57,7 +63,7 @@ class Prepared(NamedTuple):
     seconds: Mapping[str, float]  # that each stage took
 
 
-def prepare(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
+def prepare(config: Config, output: Path | str, progress: Progress = lambda *done: None) -> Prepared:
     """Filter the training corpora of a config as its `[prepare]` says; `output/train` is a data set for `data.train`.
 
     In it, `corpus000` and so on are what is left of each corpus: data sets too, made of the same files. Beside it stand
@@ -83,9 +89,10 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda pair
     clock.lap("hashing the sources")
     parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
     clock.lap("filters")
+    progress("duplicates", 0, 0)
     first = _first_of_all(config.prepare, parts)
     clock.lap("duplicates")
-    report = _assemble(parts, first, output, origin)
+    report = _assemble(parts, first, output, origin, progress)
     clock.lap("writing")
     return Prepared(output, report, False, clock.seconds)
 
@@ -112,11 +119,23 @@ def _origin(config: Config) -> dict[str, Any]:
         "sources": [_source(corpus) for corpus in corpora],
         "training_corpora": len(config.data.train),
         "settings": to_dict(config.prepare),
+        # What filters see of characters and languages depends on them.
+        "unicode": unicodedata.unidata_version,
+        "lingua": version("lingua-language-detector") if _identifies_language(config) else "",
     }
+
+
+def _identifies_language(config: Config) -> bool:
+    return any(each.identify_language for each in config.prepare_each) and find_spec("lingua") is not None
 
 
 def _source(corpus: CorpusConfig) -> dict[str, Any]:
     """What a corpus is, whatever folder it lies in: hashes of its files, or a revision on the Hub; and its columns."""
+    if corpus.dataset and not _COMMIT.fullmatch(corpus.revision):
+        raise DataError(
+            f"{corpus.dataset}: `revision` = {corpus.revision!r}: name a commit of it, of 40 hexadecimal digits; what "
+            "others mean may change, and could not be prepared again"
+        )
     named = {name: value for name, value in to_dict(replace(corpus, weight=1.0)).items() if value not in ("", None)}
     paths = [Path(value) for name in ("source", "target", "path") if (value := named.pop(name, ""))]
     for path in paths:
@@ -140,61 +159,82 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     languages = (config.data.source_language, config.data.target_language)
     corpora = [each for each in (config.data.validation, config.data.test) if each]
     held_out = [pair for corpus in corpora for pair in read_corpus(replace(corpus, tag=""), languages)]
-    kinds = list(dict.fromkeys(config.prepare_each))
-    sides = Sides.learn(_pairs(config)) if any(kind.drop_swapped for kind in kinds) else None
-    for kind in kinds:
-        Judge(kind, languages, held_out, sides)  # refuses here what it would refuse in the workers
+    kinds = list(dict.fromkeys(_kinds_of(config)))
+    sides = {kind.tag: _sides(config, kind.tag) for kind in kinds if kind.settings.drop_swapped}
+    for kind in kinds:  # refuses here what it would refuse in the workers
+        Judge(kind.settings, languages, held_out, sides.get(kind.tag))
     parts: list[Path] = []
+    total = _num_pairs(config.data.train)
 
-    def jobs() -> Iterator[tuple[list[SentencePair], PrepareConfig, str, Path]]:
-        for part, kind, tag, block in _blocks(config, work):
+    def jobs() -> Iterator[tuple[list[SentencePair], _Kind, Path]]:
+        for part, kind, block in _blocks(config, work):
             parts.append(part)
             if part.with_suffix(".json").exists():
-                progress(len(block))
+                progress("filters", len(block), total)
             else:
-                yield block, kind, tag, part
+                yield block, kind, part
 
     begin = partial(_begin, kinds, languages, held_out, sides)
     for pairs in in_processes(_judge_block, jobs(), begin, cores()):
-        progress(pairs)
+        progress("filters", pairs, total)
     return parts
 
 
-def _pairs(config: Config) -> Iterator[SentencePair]:
-    """All training pairs, with text on both sides."""
-    languages = (config.data.source_language, config.data.target_language)
-    return chain.from_iterable(read_corpus(replace(corpus, tag=""), languages) for corpus in config.data.train)
+class _Kind(NamedTuple):
+    """What corpora have in common that are judged alike."""
+
+    settings: PrepareConfig
+    tag: str  # of one direction, where they are of several
 
 
-def _blocks(config: Config, work: Path) -> Iterator[tuple[Path, PrepareConfig, str, list[SentencePair]]]:
-    """Blocks of pairs as they are read, where their parts go, how they are cleaned, and the tag that they get then."""
+def _kinds_of(config: Config) -> list[_Kind]:
+    """The kind of each training corpus."""
+    return [_Kind(own, corpus.tag) for corpus, own in zip(config.data.train, config.prepare_each, strict=True)]
+
+
+def _sides(config: Config, tag: str) -> Sides:
+    """What the corpora with a tag have on their sides; with another one, they may be of the other direction."""
     languages = (config.data.source_language, config.data.target_language)
-    for number, (corpus, kind) in enumerate(zip(config.data.train, config.prepare_each, strict=True)):
+    corpora = (replace(corpus, tag="") for corpus in config.data.train if corpus.tag == tag)
+    return Sides.learn(chain.from_iterable(read_corpus(corpus, languages) for corpus in corpora))
+
+
+def _num_pairs(corpora: Iterable[CorpusConfig]) -> int:
+    """How many pairs there are to read, by the lines of plain text files; 0 if there are files of other kinds."""
+    files = [Path(corpus.source or corpus.path) for corpus in corpora]
+    plain = (file.is_file() and file.suffix.lower() not in _NOT_BY_LINES for file in files)
+    return sum(map(count_lines, files)) if all(plain) else 0
+
+
+def _blocks(config: Config, work: Path) -> Iterator[tuple[Path, _Kind, list[SentencePair]]]:
+    """Blocks of pairs as they are read, where their parts go, and their kind."""
+    languages = (config.data.source_language, config.data.target_language)
+    for number, (corpus, kind) in enumerate(zip(config.data.train, _kinds_of(config), strict=True)):
         # Pairs with an empty side are for the first filter to drop, and count.
         pairs = read_corpus(replace(corpus, tag=""), languages, keep_empty=corpus.drop_empty)
         for block_number in count():
             if not (block := list(islice(pairs, BLOCK))):
                 break
-            yield work / f"corpus{number:03}-{block_number:06}", kind, corpus.tag, block
+            yield work / f"corpus{number:03}-{block_number:06}", kind, block
 
 
-_judges: dict[PrepareConfig, Judge] = {}  # of a worker process
+_judges: dict[_Kind, Judge] = {}  # of a worker process
 
 
 def _begin(
-    kinds: Sequence[PrepareConfig],
+    kinds: Sequence[_Kind],
     languages: tuple[str, str],
     held_out: Sequence[SentencePair],
-    sides: Sides | None,
+    sides: Mapping[str, Sides],
 ) -> None:
     """Make a worker process ready."""
     _judges.clear()
-    _judges.update({kind: Judge(kind, languages, held_out, sides) for kind in kinds})
+    _judges.update({kind: Judge(kind.settings, languages, held_out, sides.get(kind.tag)) for kind in kinds})
 
 
-def _judge_block(block: Sequence[SentencePair], config: PrepareConfig, tag: str, part: Path) -> int:
+def _judge_block(block: Sequence[SentencePair], kind: _Kind, part: Path) -> int:
     """Write a part: the pairs that stay, with their tag, their keys, and last what was dropped; how many were read."""
-    judge = _judges[config]
+    judge = _judges[kind]
     kept: list[SentencePair] = []
     dropped: dict[str, list[SentencePair]] = {name: [] for name in judge.reasons}
     for raw in block:
@@ -202,11 +242,12 @@ def _judge_block(block: Sequence[SentencePair], config: PrepareConfig, tag: str,
         if reason := judge.reason(pair):
             dropped[reason].append(pair)
         else:
-            kept.append(tagged(pair, tag))
-    keys = np.array([identities(pair, config) for pair in kept], dtype=np.uint64).reshape(len(kept), _kinds(config))
+            kept.append(pair)
+    identities_of = [identities(pair, kind.settings, kind.tag) for pair in kept]
+    keys = np.array(identities_of, dtype=np.uint64).reshape(len(kept), _num_keys(kind.settings))
     for number, column in enumerate(keys.T):
         _save_keys(part.with_suffix(f".{number}.npy"), column)
-    atomic_write_bytes(part.with_suffix(".arrow"), arrow_of(kept))
+    atomic_write_bytes(part.with_suffix(".arrow"), arrow_of([tagged(pair, kind.tag) for pair in kept]))
     told = {
         "read": len(block),
         "dropped": {name: len(pairs) for name, pairs in dropped.items()},
@@ -216,7 +257,7 @@ def _judge_block(block: Sequence[SentencePair], config: PrepareConfig, tag: str,
     return len(block)
 
 
-def _kinds(config: PrepareConfig) -> int:
+def _num_keys(config: PrepareConfig) -> int:
     """How many keys a pair has."""
     return len(identities(SentencePair("", ""), config))
 
@@ -235,12 +276,12 @@ def _samples(pairs: Iterable[SentencePair]) -> list[list[str]]:
 
 def _first_of_all(config: PrepareConfig, parts: Sequence[Path]) -> Flags | None:
     """Whether each pair of the parts is no duplicate; None if duplicates may stay."""
-    kinds = [first_occurrences([part.with_suffix(f".{kind}.npy") for part in parts]) for kind in range(_kinds(config))]
-    return np.logical_and.reduce(kinds) if kinds else None
+    files = [[part.with_suffix(f".{key}.npy") for part in parts] for key in range(_num_keys(config))]
+    return np.logical_and.reduce([first_occurrences(each) for each in files]) if files else None
 
 
 def _assemble(
-    parts: Sequence[Path], first: Flags | None, output: Path, origin: Mapping[str, Any]
+    parts: Sequence[Path], first: Flags | None, output: Path, origin: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
     """Drop the duplicates among the parts, and put the prepared corpus and its papers into their places."""
     funnel, place = _Funnel(), 0
@@ -250,6 +291,7 @@ def _assemble(
             pairs = pairs_of(part.with_suffix(".arrow"))
             flags = [True] * len(pairs) if first is None else first[place : place + len(pairs)].tolist()
             place += len(pairs)
+            progress("writing", len(pairs), 0 if first is None else len(first))
             kept = [pair for pair, stays in zip(pairs, flags, strict=True) if stays]
             duplicates = [pair for pair, stays in zip(pairs, flags, strict=True) if not stays]
             funnel.add(read_json(part.with_suffix(".json")), duplicates, kept)

@@ -12,7 +12,7 @@ another tokenizer the tokens too, and other filters all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import compress
@@ -32,7 +32,7 @@ from seq2seq.settings import to_dict
 _TOKENIZER, _CONFIG = "tokenizer", "config.toml"
 
 
-def make_ready(config: Config, output: Path | str, progress: Progress = lambda pairs: None) -> Prepared:
+def make_ready(config: Config, output: Path | str, progress: Progress = lambda *done: None) -> Prepared:
     """Filter the training corpora of a config, and make all of them that training needs; nothing twice.
 
     Raises:
@@ -42,11 +42,14 @@ def make_ready(config: Config, output: Path | str, progress: Progress = lambda p
     output = Path(output)
     done = prepare(config, output, progress)
     clock = Clock()
+    progress("tokenizer", 0, 0)
     tokenizer, was_there = _tokenizer(config, output)
     clock.lap("tokenizer")
     stores = {}
     for folder in sorted((output / CORPUS).glob("corpus*")):
-        stores[folder.name], found = _tokens(folder, output, tokenizer, progress)
+        stores[folder.name], found = _tokens(
+            folder, output, tokenizer, lambda pairs: progress("tokens", pairs, done.report["kept"])
+        )
         was_there &= found
     clock.lap("tokens")
     _write_config(config, output)
@@ -99,7 +102,9 @@ def _lines(output: Path, side: int) -> Iterator[str]:
         yield from table_of(shard)[SIDES[side]].to_pylist()
 
 
-def _tokens(folder: Path, output: Path, tokenizer: Tokenizer, progress: Progress) -> tuple[TokenStore, bool]:
+def _tokens(
+    folder: Path, output: Path, tokenizer: Tokenizer, progress: Callable[[int], object]
+) -> tuple[TokenStore, bool]:
     """The tokens of a corpus, and whether they were there."""
     made_from = {"tokenizer": tokenizer.hash, "text": fingerprint_of(folder)}
     place = folder / BESIDE
@@ -127,9 +132,11 @@ def _write_config(config: Config, output: Path) -> None:
     folders = [(output / CORPUS / f"corpus{number:03}", corpus) for number, corpus in enumerate(config.data.train)]
     there = [folder.exists() for folder, _ in folders]  # of some corpora, nothing may be left
     train = tuple(_at(corpus, folder) for folder, corpus in compress(folders, there))
-    stages = (replace(stage, weights=tuple(compress(stage.weights, there))) for stage in config.data.curriculum)
+    weights = ((stage, tuple(compress(stage.weights, there))) for stage in config.data.curriculum)
+    # Of corpora of which nothing is left, a stage would have nothing to show.
+    curriculum = tuple(replace(stage, weights=rest) for stage, rest in weights if any(rest))
     data = replace(
-        config.data, train=train, curriculum=tuple(stages), validation=held_out["validation"], test=held_out["test"]
+        config.data, train=train, curriculum=curriculum, validation=held_out["validation"], test=held_out["test"]
     )
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
     save_config(replace(config, data=data, tokenizer=tokenizer), output / _CONFIG)

@@ -222,7 +222,7 @@ def pools_of(
 
     Args:
         stores: the tokens of each corpus.
-        weights: how often a pair of each corpus comes; the fraction as the share of a run.
+        weights: how often a pair of each corpus comes; for the fraction, runs are drawn, the last one in part.
         pool_tokens: tokens of both sides.
         seed: of the order, with the epoch.
         epoch: the number of the epoch.
@@ -230,10 +230,12 @@ def pools_of(
     total = sum(weight * store.num_tokens for weight, store in zip(weights, stores, strict=True))
     runs: list[Run] = []
     for corpus, (weight, store) in enumerate(zip(weights, stores, strict=True)):
-        length = RUN_PAIRS if total > pool_tokens else max(len(store), 1)
-        shares = [1.0] * int(weight) + ([weight % 1] if weight % 1 else [])
+        # A large corpus of a small weight is in runs too, of which only those are read that are drawn.
+        length = RUN_PAIRS if max(total, store.num_tokens) > pool_tokens else max(len(store), 1)
+        drawn = _drawn(weight % 1, len(store), length, (seed, epoch, corpus + 1, 0, 1)) if weight % 1 else {}
         for start in range(0, len(store), length):
             stop = min(start + length, len(store))
+            shares = [1.0] * int(weight) + ([drawn[start]] if start in drawn else [])
             runs += [Run(len(runs) + i, corpus, start, stop, share) for i, share in enumerate(shares)]
     if total <= pool_tokens:
         return [runs]
@@ -241,6 +243,20 @@ def pools_of(
     pools = min(-int(-total // pool_tokens), len(runs))
     # Within a pool in the order of the disk.
     return [[runs[i] for i in sorted(part.tolist())] for part in np.array_split(order, pools)]
+
+
+def _drawn(fraction: float, size: int, length: int, seed: Sequence[int]) -> dict[int, float]:
+    """Where the runs begin that make up a fraction of `size` pairs, at random, and what share of each is taken."""
+    left = round(fraction * size)
+    drawn: dict[int, float] = {}
+    for number in np.random.default_rng(seed).permutation(-(-size // length)).tolist():
+        if left <= 0:
+            break
+        start = number * length
+        pairs = min(length, size - start)
+        drawn[start] = min(1.0, left / pairs)
+        left -= pairs
+    return drawn
 
 
 def _shortened(sampled: TokenSequences, plain: TokenSequences, longest: int) -> TokenSequences:

@@ -51,7 +51,7 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
         device: as in `train`.
 
     Raises:
-        TrainingError: if the process was killed, as it is for want of memory.
+        TrainingError: if the process was killed or failed, as it does for want of memory.
     """
     size = num_processes(config.training, choose_device(device))
     groups = [Processes(rank, size, share_batches=size > 1) for rank in range(size)]
@@ -62,6 +62,12 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
             found = [job.result() for job in jobs]
         except BrokenProcessPool:
             raise TrainingError("a step of training was killed, maybe for want of memory") from None
+        except (MemoryError, RuntimeError) as error:  # torch's errors of memory are of no kind of their own on a CPU
+            told = " ".join(str(error).split())[:200]
+            raise TrainingError(
+                f"a step of training failed, maybe for want of memory ({told}); lower `training.batch_tokens`, and "
+                "raise `training.accumulate` by as much"
+            ) from None
     slowest = min(found, key=lambda each: each.tokens_per_second)
     return slowest._replace(peak_memory_mb=sum(each.peak_memory_mb for each in found))
 

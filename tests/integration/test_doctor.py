@@ -159,6 +159,14 @@ def test_the_same_text_is_found_however_late_and_near_duplicates_among_a_part(
     assert "25.0%" in examine(config, folder / "run").findings[0].message
 
 
+def test_lines_are_counted_to_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    monkeypatch.setattr(doctor, "_PAIRS", 100)
+    write(folder / "train.de", read(folder / "train.de")[:-1])
+    (finding,) = examine(load_config(folder / "config.toml"), folder / "run").findings
+    assert finding.severity == "error" and "has 399 lines" in finding.message and "has 400" in finding.message
+
+
 def test_a_vocabulary_that_the_whole_text_has_pieces_for_is_not_refused_for_a_sample(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,3 +229,8 @@ def test_languages_are_told_by_their_names_too(folder: Path, monkeypatch: pytest
     found = examine(load_config(folder / "config.toml", languages), folder / "run")
     swapped = [finding.message for finding in found.findings if finding.check == "swapped languages"]
     assert any("`data.train`: 100.0% of the pairs are not de-en" in message for message in swapped)
+    # One of three corpora is enough.
+    for side, texts in {"de": (german, german, english), "en": (english, english, german)}.items():
+        write(folder / f"train.{side}", [f"{texts[i % 3]} train {i}" for i in range(400)])
+    found = examine(load_config(folder / "config.toml", languages), folder / "run")
+    assert any("`data.train`: 3" in finding.message for finding in found.findings)

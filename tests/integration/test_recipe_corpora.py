@@ -59,7 +59,7 @@ def test_the_doctor_looks_at_what_the_recipe_trains_on(
     monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, 100.0, 3))
     done = seq2seq("doctor", "reverse", "--json")
     told = json.loads(done.stdout)
-    assert told["figures"]["pairs"] == {"train": 6000, "validation": 200, "test": 200}
+    assert told["figures"]["pairs"] == {"train": 5984, "validation": 200, "test": 200}
     again = seq2seq("doctor", "reverse", "--json")
     assert "== prepare: done already" in again.stderr
     assert json.loads(again.stdout)["figures"]["target_tokens"] == told["figures"]["target_tokens"]

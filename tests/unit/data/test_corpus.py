@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import CorpusConfig
-from seq2seq.data.corpus import SentencePair, read_corpus, read_lines, write_lines
+from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, read_lines, write_lines
 from seq2seq.errors import DataError
 
 # Everything that some reader of text somewhere takes for the end of a line, except the line feed.
@@ -60,6 +60,7 @@ def test_lines_are_read_as_written_and_only_a_line_feed_ends_one(lines: list[str
 )
 def test_line_ends_and_marks(data: bytes, lines: list[str], tmp_path: Path) -> None:
     assert list(read_lines(write(tmp_path / "text", data))) == lines
+    assert count_lines(tmp_path / "text") == len(lines)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import zipfile
 from contextlib import suppress
@@ -79,6 +80,17 @@ def test_tmx_has_units_in_both_languages_without_codes(tmp_path: Path, encoding:
     assert pairs_of(path) == [("Open the file", "Öffne die Datei"), ("yeah", "ja  doch")]
 
 
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_tmx_may_be_compressed(tmp_path: Path, ending: str) -> None:
+    pack = gzip.compress if ending == "gz" else pytest.importorskip("zstandard").compress
+    path = tmp_path / f"a.tmx.{ending}"
+    path.write_bytes(pack(TMX.encode()))
+    assert pairs_of(path) == [("Open the file", "Öffne die Datei"), ("yeah", "ja  doch")]
+    path.write_bytes(pack(TMX.encode())[:-20])
+    with pytest.raises(DataError, match="damaged, or cannot be read"):
+        pairs_of(path)
+
+
 def test_tmx_is_read_piece_by_piece(tmp_path: Path) -> None:
     unit = '<tu><tuv xml:lang="en"><seg>dog</seg></tuv><tuv xml:lang="de"><seg>Hund</seg></tuv></tu>\n'
     path = write(tmp_path / "a.tmx", f"<tmx><body>\n{unit * 50_000}</body></tmx>")
@@ -99,6 +111,15 @@ def test_po_has_what_is_translated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.xlf", "a.xliff"])
 def test_xliff_has_what_is_translated(tmp_path: Path, name: str) -> None:
     assert pairs_of(write(tmp_path / name, XLIFF)) == [("dog", "Hund"), ("a & b", "ä & b")]
+
+
+def test_xliff_of_version_2_has_its_segments(tmp_path: Path) -> None:
+    text = """<xliff xmlns="urn:oasis:names:tc:xliff:document:2.0" version="2.0" srcLang="en" trgLang="de">
+    <file id="f"><unit id="1">
+    <segment><source>dog <ph id="1"/>here</source><target>Hund <ph id="1"/>da</target></segment>
+    <segment><source>Two.</source><target>Zwei.</target></segment></unit>
+    <unit id="2"><segment state="initial"><source>cat</source></segment></unit></file></xliff>"""
+    assert pairs_of(write(tmp_path / "a.xlf", text)) == [("dog here", "Hund da"), ("Two.", "Zwei.")]
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.tmx", TMX), ("a.xlf", XLIFF)])

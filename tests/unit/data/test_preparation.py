@@ -108,6 +108,47 @@ def test_tags_are_put_before_what_was_judged_without_them(config: Config, tmp_pa
     assert read(tmp_path / "tagged") == [(f"<bt> {pair.source}", pair.target) for pair in read(tmp_path / "plain")]
 
 
+def test_corpora_of_the_other_direction_have_sides_of_their_own(tmp_path: Path) -> None:
+    generator = random.Random(1)
+    words = ["".join(generator.choices(letters, k=5)) for letters in ("abcdef", "uvwxyz") for _ in range(50)]
+    for name, suffixes in {"there": ("en", "de"), "back": ("de", "en")}.items():
+        for side, suffix in enumerate(suffixes):
+            lines = [" ".join(generator.choices(words[50 * side :][:50], k=6)) for _ in range(100)]
+            (tmp_path / f"{name}.{suffix}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    train = tuple(
+        CorpusConfig(source=str(tmp_path / f"{name}.en"), target=str(tmp_path / f"{name}.de"), tag=tag)
+        for name, tag in (("there", "<2de>"), ("back", "<2en>"))
+    )
+    config = Config(data=DataConfig(train=train), prepare=PrepareConfig(drop_swapped=True))
+    assert prepare(config, tmp_path / "out").report["kept"] == 200
+
+
+def test_sources_with_different_tags_are_no_duplicates(tmp_path: Path) -> None:
+    for suffix, text in {"en": "hello there", "de": "hallo du"}.items():
+        (tmp_path / f"a.{suffix}").write_text(f"{text}\n", encoding="utf-8")
+    one = CorpusConfig(source=str(tmp_path / "a.en"), target=str(tmp_path / "a.de"))
+    settings = PrepareConfig(deduplicate_by="normalised", deduplicate_sides="source")
+    for number, tags in enumerate((("<1>", "<2>"), ("<1>", "<1>"))):
+        data = DataConfig(train=tuple(replace(one, tag=tag) for tag in tags))
+        done = prepare(Config(data=data, prepare=settings), tmp_path / f"out{number}")
+        assert done.report["kept"] == (2, 1)[number]
+
+
+def test_progress_knows_how_much_is_to_do(config: Config, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    prepare(config, tmp_path / "out", lambda *done: told.append(done))
+    for stage in ("filters", "writing"):
+        totals = {total for name, _, total in told if name == stage}
+        assert totals == {sum(pairs for name, pairs, _ in told if name == stage)}, stage
+    assert sum(pairs for name, pairs, _ in told if name == "filters") == 288
+
+
+def test_a_data_set_that_may_change_is_refused(tmp_path: Path) -> None:
+    data = DataConfig(train=(CorpusConfig(dataset="someone/something", revision="main"),))
+    with pytest.raises(DataError, match=r"someone/something: `revision` = 'main': name a commit"):
+        prepare(Config(data=data), tmp_path / "out")
+
+
 def test_counts_of_the_report_add_up(config: Config, tmp_path: Path) -> None:
     report = prepare(config, tmp_path / "out").report
     rest = report["read"]

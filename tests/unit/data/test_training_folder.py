@@ -107,7 +107,8 @@ def test_a_curriculum_trains_on_what_was_prepared(config: Config, tmp_path: Path
 
 def test_a_curriculum_loses_the_corpora_of_which_nothing_is_left(config: Config, tmp_path: Path) -> None:
     first, second = config.data.train
-    stages = (CurriculumConfig(weights=(1.0, 2.0)), CurriculumConfig(weights=(0.0, 3.0)))
+    stages: tuple[CurriculumConfig, ...] = (CurriculumConfig(weights=(1.0, 2.0)), CurriculumConfig(weights=(0.0, 3.0)))
+    stages += (CurriculumConfig(weights=(1.0, 0.0)),)
     nothing = replace(first, prepare=replace(config.prepare, max_characters=1))
     data = replace(config.data, train=(nothing, replace(second, weight=1.0)), curriculum=stages)
     make_ready(replace(config, data=data), tmp_path / "out")

@@ -178,7 +178,18 @@ def test_weights_say_how_often_pairs_are_seen(
     assert all(epochs[0][line] == 1 for line in LINES[::2])
     counts = [epochs[0][line] for line in LINES[1::2]]
     assert set(counts) <= {int(weight), int(weight) + 1}
-    assert abs(sum(counts) - 30 * weight) <= 0.5 * (1 + 30 / run_pairs), "but for rounding in each run"
+    assert sum(counts) == round(30 * weight)
+
+
+def test_a_small_share_of_a_large_corpus_is_drawn_as_a_few_runs(tmp_path, tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr(module, "RUN_PAIRS", 4)
+    feed = feed_for(config_for(tmp_path, weights=(0.0, 0.25)), tokenizer)
+    monkeypatch.setattr(module, "POOL_TOKENS", feed._stores[1].num_tokens // 2)
+    (pool,) = feed._runs_of(0)
+    assert len(pool) <= 3, "of 8 runs; 30 / 4 pairs are wanted"
+    assert sum(texts_of(feed, tokenizer, 0).values()) == 8
+    seen = set().union(*(texts_of(feed, tokenizer, epoch) for epoch in range(30)))
+    assert len(seen) == 30, "in the course of time, all come"
 
 
 def test_a_part_of_a_corpus_is_drawn_anew(tmp_path, tokenizer) -> None:
