@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from seq2seq.config import load_config
 from seq2seq.data.corpus import read_lines
-from seq2seq.errors import Seq2SeqError
+from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.evaluation import Score, Scores, compare, score
 from seq2seq.fetch import say
 from seq2seq.recipe import Recipe, load_recipe, run_recipe
@@ -94,13 +95,23 @@ def _rows(
     common = [*PLAIN, *overrides, f"training.seed={seed}"]
     wanted = [method for method in TRAINING if method == "baseline" or not only or method in only]
     recipes = {method: load_recipe(path, [*common, *TRAINING[method]]) for method in wanted}
+    runs = {method: folder / f"{method.replace(' ', '_')}-{seed}" for method in wanted}
+    for method, recipe in recipes.items():
+        _check_steps(recipe, runs[method])
     for method, recipe in recipes.items():
         say(f"== {method}, seed {seed}")
-        yield _trained(recipe, method, seed, folder / f"{method.replace(' ', '_')}-{seed}", data)
+        yield _trained(recipe, method, seed, runs[method], data)
     for method, changes in DECODING.items():
         if not only or method in only:
             say(f"== {method}, seed {seed}")
             yield _searched(recipes["baseline"], method, seed, folder / f"baseline-{seed}", changes)
+
+
+def _check_steps(recipe: Recipe, run: Path) -> None:
+    """Refuse a run that is there and was trained for another number of steps: its row would say nothing."""
+    steps = recipe.config.training.steps
+    if (run / "config.toml").exists() and (there := load_config(run / "config.toml").training.steps) != steps:
+        raise ConfigError(f"{run}: has {there:,} steps, and {steps:,} are asked for; choose another --output")
 
 
 def _trained(recipe: Recipe, method: str, seed: int, run: Path, data: Path | None) -> Row:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MODEL, _TRAINING, _INFO = "model.safetensors", "training.safetensors", "checkpoint.json"
+_MEAN = "average_last_"  # and how many
 _ADAPTER = "adapter.safetensors"
 
 
@@ -173,6 +174,8 @@ def prune(run: Path, keep: int, metric: Metric) -> None:
 def resolve(path: Path | str) -> tuple[Path, Path]:
     """The run directory and the checkpoint that a path means: a checkpoint, or a run and so its best checkpoint.
 
+    Where the run's recipe averages checkpoints, that is the mean of the latest ones.
+
     Raises:
         CheckpointError: if there is no such run or no checkpoint in it.
     """
@@ -183,10 +186,19 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
         return _run_of(path), path
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
-    found = best(path, load_config(path / "config.toml").training.validation_metric)
+    config = load_config(path / "config.toml")
+    found = _mean_of_latest(path, config.recipe.average) or best(path, config.training.validation_metric)
     if found is None:
         raise CheckpointError(f"{path}: the run has no checkpoint yet; go on with `seq2seq train ... --resume`")
     return path, found
+
+
+def _mean_of_latest(run: Path, number: int) -> Path | None:
+    """The mean of so many of the latest checkpoints, or of fewer, where training ended before there were as many."""
+    for last in range(number, 0, -1):
+        if (folder := run / "checkpoints" / f"{_MEAN}{last}").is_dir():
+            return folder
+    return None
 
 
 def load_model(path: Path | str, device: str = "cpu", adapter: Path | str | None = None) -> LoadedRun:

@@ -29,7 +29,7 @@ from seq2seq.data.corpus import read_corpus, read_lines, write_lines
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
-from seq2seq.files import atomic_directory, sha256_of, write_json
+from seq2seq.files import atomic_directory, remove_directory, sha256_of, write_json
 from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
@@ -333,8 +333,16 @@ class Pipeline:
         own = cleaning[0] if cleaning[0] != self.config.prepare else None
         return replace(self.config.data, train=(replace(train, prepare=own),), validation=validation, test=test)
 
+    def remove_idle_means(self) -> None:
+        """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
+        if not self.config.recipe.average and "average" in self.record.entries:
+            del self.record.entries["average"]
+            for run in (self.run, *self.run.glob("ensemble/*")):
+                for folder in run.glob("checkpoints/average_last_*"):
+                    remove_directory(folder)
+
     def average(self) -> None:
-        """Average the last checkpoints; the mean is validated like any checkpoint."""
+        """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
         self._average(self.run)
 
     def _average(self, run: Path) -> None:

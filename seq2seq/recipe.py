@@ -121,6 +121,7 @@ def run_recipe(
     remove_leftovers(run / "checkpoints")
     pipeline = _pipeline(recipe, run, data, device, report)
     pipeline.check_training(overwrite)
+    pipeline.remove_idle_means()
     for stage in pipeline.stages():
         _do(stage, pipeline)
     return _result(recipe, run)

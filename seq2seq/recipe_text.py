@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
+from pathlib import Path
 
 from seq2seq.config import Config, PrepareConfig
 from seq2seq.data.cleaning import clean_each, split_held_out, without_overlap
-from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
+from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, write_lines
 from seq2seq.data.sides import Sides
 from seq2seq.errors import RecipeError
 from seq2seq.evaluation import read_parallel
@@ -40,7 +41,9 @@ def prepare_text(
     raw = run.corpus("raw", "train")
     by_words = any(settings.drop_swapped for settings in cleaning)
     learnt = Sides.learn(read_corpus(raw, languages)) if by_words else None
-    corpora = _by_corpus(read_corpus(raw, languages, counts), run, cleaning)
+    # By the lines that corpora have; the filters drop what is empty of them.
+    pairs_of_all = read_corpus(raw, languages, counts, keep_empty=len(cleaning) > 1)
+    corpora = _by_corpus(pairs_of_all, run, cleaning)
     if not {"validation", "test"} <= held_out.keys():
         given = list(chain(*held_out.values()))  # of which what is held out must not be a part either
         pairs = _hold_out(list(clean_each(corpora, given, counts, languages, learnt)), held_out, config, report)
@@ -76,13 +79,30 @@ def _by_corpus(
     if len(cleaning) == 1:
         yield pairs, cleaning[0]
     elif told.exists():
-        for number, own in zip(json.loads(told.read_text(encoding="utf-8")), cleaning, strict=True):
+        for number, own in zip(_numbers(told, len(cleaning), run), cleaning, strict=True):
             yield islice(pairs, number), own
     else:
         raise RecipeError(
             f"`data.train`: its corpora have a `prepare` each, and no {told} says how many lines of raw/train are "
             "whose; write one in `fetch`, such as [1000, 200], or leave `prepare` out"
         )
+
+
+def _numbers(told: Path, corpora: int, run: RunFolder) -> list[int]:
+    """How many lines of the training text each corpus has, as a file says that a user may have written."""
+    try:
+        numbers = json.loads(told.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{told}: not JSON ({error}); write numbers such as [1000, 200]") from None
+    lines = count_lines(run.text("raw", "train", 0))
+    if not (
+        isinstance(numbers, list) and len(numbers) == corpora and all(type(n) is int and n >= 0 for n in numbers)
+        and sum(numbers) == lines
+    ):  # fmt: skip
+        raise RecipeError(
+            f"{told}: {numbers!r}: expected {corpora} numbers of lines that add up to the {lines:,} of raw/train"
+        )
+    return numbers
 
 
 def _hold_out(

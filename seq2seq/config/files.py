@@ -15,19 +15,35 @@ from seq2seq.config.run import Config
 from seq2seq.errors import ConfigError
 from seq2seq.settings import declared, from_dict, to_dict, with_overrides
 
+_PATHS = {
+    *(f"data.{name}.{side}" for name in ("validation", "test") for side in ("source", "target", "path")),
+    "tokenizer.path", "training.initialise_from", "distillation.teacher", "back_translation.monolingual",
+    "back_translation.reverse_model",
+}  # fmt: skip
+
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file, lay `KEY=VALUE` overrides over it, and resolve relative paths from the file's folder.
+    """Read a TOML file, lay `KEY=VALUE` overrides over it, and resolve relative paths.
+
+    Those in the file are meant from its folder, and those in overrides, which are typed, from the current one.
 
     Raises:
         ConfigError: if the file is missing, is not TOML or UTF-8, or holds an unknown or ill-typed setting.
     """
     path = Path(path)
     values, folder = _read_toml(path), path.resolve().parent
+    overrides = [_from_here(override) for override in overrides]
     try:
         return resolve_paths(config_from_dict(values, overrides, folder), folder)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _from_here(override: str) -> str:
+    """An override whose relative path, if it gives one, is absolute."""
+    name, equals, value = override.partition("=")
+    is_path = name.strip() in _PATHS and equals and value[:1] not in ("", '"', "'")
+    return f"{name}={_absolute(value, Path.cwd())}" if is_path else override
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

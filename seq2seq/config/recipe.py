@@ -62,9 +62,13 @@ class RecipeConfig:
     """What a recipe does around training."""
 
     description: Annotated[str, "one line for `seq2seq recipe list`"] = ""
-    average: Annotated[int, "latest checkpoints to average after training, 0 for none"] = 0
+    average: Annotated[
+        int, "latest checkpoints whose mean translates (Vaswani et al. 2017, 6.1), 0: the best checkpoint does"
+    ] = 0
     ensemble: Annotated[
-        int, "models that translate the test text together, trained one after another with other seeds; 1: one model"
+        int,
+        "models that translate the test text together (Sutskever et al. 2014), trained one after another with other "
+        "seeds; 1: one model",
     ] = 1
     samples: Annotated[int, "held-out sentences to show with translation and reference at the end"] = 8
     validation_size: Annotated[int, "pairs held out for validation, where the corpus has no split of its own"] = 500

@@ -72,4 +72,7 @@ class Config:
         """Whether two computations of a pair differ in training."""
         model, training = self.model, self.training
         of_words = training.source_word_dropout or training.target_word_dropout
-        return bool(model.dropout or model.attention_dropout or model.activation_dropout or of_words)
+        of_adapters = training.lora_rank and training.lora_dropout
+        return bool(
+            model.dropout or model.attention_dropout or model.activation_dropout or of_words or of_adapters
+        )

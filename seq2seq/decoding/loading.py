@@ -71,7 +71,7 @@ def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: Engin
     """Runs or checkpoints as one engine that averages their probabilities, with the settings of the first; one is it.
 
     Raises:
-        DecodingError: if the engine is not torch, or the runs do not share a tokenizer.
+        DecodingError: if the engine is not torch, or the runs do not share a tokenizer or their languages.
         CheckpointError, TokenizerError, ConfigError: as `load_engine`.
     """
     first, *others = paths
@@ -82,6 +82,13 @@ def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: Engin
     members = [load_engine(path, device) for path in paths]
     tokenizer = members[0].tokenizer
     for path, member in zip(others, members[1:], strict=True):
+        ours, theirs = ((each.config.data.source_language, each.config.data.target_language)
+                        for each in (members[0], member))  # fmt: skip
+        if any(one and other and one != other for one, other in zip(ours, theirs, strict=True)):
+            raise DecodingError(
+                f"{path}: translates {theirs[0]} to {theirs[1]}, and {first} {ours[0]} to {ours[1]}; an ensemble takes "
+                "runs of the same languages"
+            )
         if member.tokenizer.hash != tokenizer.hash:
             raise DecodingError(
                 f"{path}: its tokenizer is {member.tokenizer.hash[:12]}, and that of {first} is {tokenizer.hash[:12]}; "

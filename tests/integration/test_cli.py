@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -330,7 +331,7 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
 # --- decoding for quality
 
 
-def test_an_ensemble_translates_and_is_evaluated(seq2seq, trained_run, corpus, sentences):
+def test_an_ensemble_translates_and_is_evaluated(seq2seq, trained_run, corpus, sentences, tmp_path):
     first, second = checkpoints(trained_run)
     options = ("--ensemble", second, "--beam-size", 3)
     lines = seq2seq("translate", first, *options, stdin=sentences + b"\n").lines
@@ -339,6 +340,11 @@ def test_an_ensemble_translates_and_is_evaluated(seq2seq, trained_run, corpus, s
     files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
     (record,) = json.loads(seq2seq("evaluate", first, *options, *files, "--json").stdout)
     assert record["checkpoint"] == f"{first} + {second}"
+    other = shutil.copytree(trained_run, tmp_path / "other")
+    text = (other / "config.toml").read_text(encoding="utf-8")
+    (other / "config.toml").write_text(text.replace('target_language = "en"', 'target_language = "fr"'), "utf-8")
+    outcome = seq2seq("translate", first, "--ensemble", other, stdin=sentences)
+    assert outcome.status == 1 and "other: translates de to fr, and " in outcome.stderr
     outcome = seq2seq("translate", first, "--ensemble", second, "--engine", "ctranslate2", stdin=sentences)
     assert (outcome.status, outcome.stdout) == (1, b"")
     assert "an ensemble of 2 runs: the ctranslate2 engine cannot; use --engine torch" in outcome.stderr

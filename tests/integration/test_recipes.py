@@ -245,11 +245,13 @@ def test_an_ensemble_is_trained_and_translates_together(tmp_path: Path, hub: lis
     assert run_recipe(recipe, run, device="cpu", report=told.append) == result
     assert all("done already" in line for line in told) and len(told) == 7
     trained = next((run / "ensemble" / "2").glob("checkpoints/step_*/model.safetensors")).stat().st_mtime_ns
-    others = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, "recipe.ensemble=2", "training.log_every=7"])
+    changes = ["recipe.ensemble=2", "recipe.average=0", "training.log_every=7"]
+    others = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, *changes])
     for overwrite in (False, True):
         run_recipe(others, run, device="cpu", overwrite=overwrite)
         again = next((run / "ensemble" / "2").glob("checkpoints/step_*/model.safetensors")).stat().st_mtime_ns
         assert (again != trained) is overwrite
+        assert not list(run.rglob("average_last_*")), "of the recipe that averaged"
 
 
 def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +266,8 @@ def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pyt
     rows = [line.split(" | ") for line in found.stdout.splitlines()[2:]]
     assert [row[0].removeprefix("| ") for row in rows] == ["baseline", *methods]
     assert all("p = " in row[3] for row in rows[1:])
+    longer = CliRunner().invoke(main, [*command, "--set", "training.steps=9", "--only", "word dropout"])
+    assert longer.exit_code == 1 and "9 are asked for" in longer.output
     refused = CliRunner().invoke(main, ["reverse", "--only", "magic"])
     assert refused.exit_code == 2 and "no method 'magic'" in refused.output
 
@@ -290,6 +294,12 @@ def test_each_corpus_of_a_recipe_is_cleaned_its_own_way(
     assert any(len(line.split()) > 5 for line in of_b)
     assert all(len(line.split()) <= 5 for line in of_b & set().union(*kept))
     assert any(len(line.split()) > 5 for line in kept[0])
-    (tmp_path / "run/raw" / fetch.COUNTS).unlink()
+    counts = tmp_path / "run/raw" / fetch.COUNTS
+    first, second = json.loads(counts.read_text())
+    for wrong in ("[", "[1, 2, 3]", f"[{first}, {second - 1}]", '{"a": 1}'):
+        counts.write_text(wrong)
+        with pytest.raises(RecipeError, match=r"train\.counts\.json"):
+            pipeline.prepare()
+    counts.unlink()
     with pytest.raises(RecipeError, match=r"no .*train\.counts\.json says how many lines"):
         pipeline.prepare()

@@ -22,7 +22,7 @@ from seq2seq.checkpoint import (
     resolve,
     save_checkpoint,
 )
-from seq2seq.config import Config, ModelConfig, TokenizerConfig, save_config
+from seq2seq.config import Config, ModelConfig, RecipeConfig, TokenizerConfig, load_config, save_config
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
@@ -116,6 +116,17 @@ def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
     assert latest(run).name == "step_00000003"  # an average is nothing to resume from
     with pytest.raises(CheckpointError, match="5 checkpoints to average but 3"):
         average(run, last=5)
+
+
+def test_the_mean_that_the_recipe_asks_for_is_what_a_run_means(run: Path, tokenizer: Tokenizer) -> None:
+    for step in (1, 2, 3):
+        add(run, tokenizer, step, bleu=30.0)
+    worse = average(run, last=2, validate=lambda model, config, tok: {"bleu": 9.0, "chrf": 9.0, "loss": 9.9})
+    assert resolve(run)[1].name == "step_00000003"
+    config = load_config(run / "config.toml")
+    for number, expected in ((3, worse), (2, worse), (1, run / "checkpoints/step_00000003")):
+        save_config(replace(config, recipe=RecipeConfig(average=number)), run / "config.toml")
+        assert resolve(run)[1] == expected
 
 
 def test_best_n_average_takes_the_best(run: Path, tokenizer: Tokenizer) -> None:

@@ -13,6 +13,7 @@ from seq2seq.config import (
     CorpusConfig,
     ModelConfig,
     PrepareConfig,
+    TrainingConfig,
     config_from_dict,
     config_to_dict,
     load_config,
@@ -160,6 +161,24 @@ def test_paths_of_models_and_text_that_a_recipe_makes_more_of(tmp_path: Path) ->
     assert load_config(tmp_path / "config.toml") == resolved
 
 
+def test_paths_in_overrides_are_meant_from_where_they_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "recipe.toml").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "here")
+    typed = ["distillation.teacher=runs/x", "data.validation.path=a.tsv", "tokenizer.path="]
+    config = load_config(tmp_path / "recipe.toml", typed)
+    assert config.distillation.teacher == str(tmp_path / "here/runs/x")
+    assert config.data.validation == CorpusConfig(path=str(tmp_path / "here/a.tsv"))
+    assert config.tokenizer.path == ""
+
+
+def test_dropout_of_adapters_is_dropout_too() -> None:
+    training = TrainingConfig(r_drop=1.0, initialise_from="base", lora_rank=2, lora_dropout=0.1)
+    assert Config(model=ModelConfig(dropout=0.0), training=training).training.r_drop == 1.0
+
+
 def test_resolve_paths_leaves_what_is_no_path(tmp_path: Path) -> None:
     config = config_from_dict({"data": {"train": [{"dataset": "a/b"}], "test": {"path": "x.tsv"}}})
     resolved = resolve_paths(config, tmp_path)
@@ -293,7 +312,7 @@ def test_a_run_to_fine_tune_gives_the_model_that_other_settings_go_on_top_of(tmp
     assert (config.model.d_model, config.model.dropout, config.model.tied_embeddings) == (64, 0.1, "decoder")
     assert (config.tokenizer.joint, config.tokenizer.vocab_size, config.tokenizer.path) == (False, 99, "")
     assert config.training.initialise_from == str(base)
-    checkpoint = ["training.initialise_from=base/checkpoints/step_1"]
+    checkpoint = [f"training.initialise_from={base}/checkpoints/step_1"]
     assert load_config(tmp_path / "c.toml", checkpoint).model == config.model
     save_config(config, tmp_path / "config.toml")
     (base / "config.toml").unlink()
