@@ -123,7 +123,7 @@ def read_corpus(
 
     The columns of JSONL and of tables are those that the corpus names, else a `translation` column with a text for
     each language, else columns named as the languages, else `source` and `target`. In a TSV, tabs separate columns and
-    nothing is quoted.
+    nothing is quoted; its first line is text unless it has such names.
 
     Args:
         corpus: where the pairs are.
@@ -191,7 +191,7 @@ def _open_rows(corpus: CorpusConfig, languages: tuple[str, str]) -> _Rows:
         table = open_table(corpus)
         return _Rows(_read_table(table, corpus, languages), (table.name, table.name), ": row ")
     if name.endswith(".tsv"):
-        return _Rows(_read_tsv(path, corpus), (str(path), str(path)), ":")
+        return _Rows(_read_tsv(path, _by_header(path, corpus, languages)), (str(path), str(path)), ":")
     if name.endswith(".jsonl"):
         return _Rows(_read_json(path, corpus, languages), (str(path), str(path)), ":")
     if name.endswith(".csv"):
@@ -243,6 +243,20 @@ def _first_slipped(source: NDArray[np.int32], target: NDArray[np.int32]) -> int:
     # Chance alone makes a few lines at the end fit better when moved; do not fall for less than two such lines.
     best = totals.argmax()
     return number if totals[best] - totals[-1] < 2 else int(best)
+
+
+def _by_header(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> CorpusConfig:
+    """The corpus with the columns that a TSV's first line calls by its languages, or `source` and `target`, if it does.
+
+    Other first lines are text; so are these where columns are asked for.
+    """
+    if corpus.source_column or corpus.target_column:
+        return corpus
+    header = next(read_lines(path), "").removesuffix("\r").split("\t")
+    for source, target in (languages, _SIDES):
+        if source and source != target and header.count(source) == header.count(target) == 1:
+            return replace(corpus, source_column=source, target_column=target)
+    return corpus
 
 
 def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:

@@ -179,6 +179,19 @@ def test_empty_sides_are_dropped_and_counted_or_refused(tmp_path: Path) -> None:
         list(read_corpus(strict))
 
 
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("en\tde\tscore\nyes\tja\t1\n", [("ja", "yes")]),
+        ("source\ttarget\r\nja\tyes\n", [("ja", "yes")]),
+        ("de\tdie\nja\tyes\n", [("de", "die"), ("ja", "yes")]),
+    ],
+)
+def test_tsv_may_have_a_header_of_languages(text: str, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
+    corpus = CorpusConfig(path=str(write(tmp_path / "a.tsv", text)))
+    assert list(read_corpus(corpus, ("de", "en"))) == pairs
+
+
 def test_tsv_takes_numbered_columns_and_quotes_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f'"a\tb"\n{TRAPS}\tc\n')
     assert pairs_of(path=path) == [('"a', 'b"'), (TRAPS, "c")]
