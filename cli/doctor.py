@@ -69,12 +69,12 @@ def _told(figures: dict[str, object]) -> list[str]:
         told = [f"{name} {number:,}{marks[name]}" for name, number in figures["pairs"].items()]
         lines.append("pairs: " + ", ".join(told))
     if "overlap" in figures:
-        for name in ("empty", "duplicates", "carriage_returns", "overlap"):
+        for name, meaning in _MEANINGS.items():
             found = figures[name]
             assert isinstance(found, dict)
             if any(found.values()):
                 counts = ", ".join(f"{corpus} {number:,}" for corpus, number in found.items())
-                lines.append(f"{_MEANINGS[name]}: {counts}")
+                lines.append(f"{meaning}: {counts}")
     if "too_long" in figures:
         lines.append(
             f"tokenizer: {figures['unknown_source']:.2%} of source and {figures['unknown_target']:.2%} of target "

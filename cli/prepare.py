@@ -69,6 +69,9 @@ class _Bars:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -77,7 +80,7 @@ class _Bars:
         from tqdm import tqdm
 
         if self._bar is None or stage != self._stage:
-            self.__exit__()
+            self._close()
             self._stage = stage
             self._bar = tqdm(
                 desc=stage, total=total or None, unit=" pairs", unit_scale=True, disable=not sys.stderr.isatty(),

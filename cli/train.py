@@ -49,7 +49,8 @@ def _tell_of_idle_settings(config: Config, file: Path) -> None:
     """Say what the config asks for that other commands do."""
     from seq2seq.config import PrepareConfig
 
-    raw = [own for corpus, own in zip(config.data.train, config.prepare_each, strict=True) if not corpus.path]
+    raw = [own for corpus, own in zip(config.data.train, config.prepare_each, strict=True)
+           if not Path(corpus.path).is_dir() or not corpus.path]  # fmt: skip
     if any(own != PrepareConfig() for own in raw):
         remedy = f"`seq2seq prepare {file} --output DIR`, and train DIR/config.toml"
         click.echo(f"`[prepare]`: training takes the text as it is; to filter it: {remedy}", err=True)

@@ -58,9 +58,9 @@ def translate(
 ) -> None:
     """Translate sentences with RUN.
 
-    RUN is a run directory, whose best checkpoint is taken, one checkpoint in it, or what `seq2seq export` made for the
-    engine. One sentence a line, and one translation for each line, in order; an empty line gives an empty one. What is
-    typed is translated as it arrives.
+    RUN is a run directory, whose best checkpoint (or the mean that its recipe asks for) is taken, one checkpoint in it,
+    or what `seq2seq export` made for the engine. One sentence a line, and one translation for each line, in order; an
+    empty line gives an empty one. What is typed is translated as it arrives.
     With --n-best over 1, text has a line `INDEX ||| TRANSLATION ||| SCORE` for each hypothesis, INDEX counting the
     sentences from 0. With --mbr, a score is the expected utility, from 0 to 100. Decoding settings that are not given
     are those of the run.

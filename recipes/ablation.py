@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,9 @@ def main(
     path = Path(recipe) if recipe.endswith(".toml") else Path(__file__).with_name(f"{recipe}.toml")
     folder = output or Path("runs/ablation") / path.stem
     try:
+        steps = load_recipe(path, [*PLAIN, *overrides]).config.training.steps
+        for method, seed in product(TRAINING, seeds):
+            _check_steps(_run(folder, method, seed), steps)
         rows = [row for seed in seeds for row in _rows(path, folder, data, seed, only, overrides)]
         language = load_recipe(path, overrides).config.data.target_language
         references = list(read_lines(folder / f"baseline-{rows[0].seed}" / "data" / f"test.{language}"))
@@ -95,21 +99,21 @@ def _rows(
     common = [*PLAIN, *overrides, f"training.seed={seed}"]
     wanted = [method for method in TRAINING if method == "baseline" or not only or method in only]
     recipes = {method: load_recipe(path, [*common, *TRAINING[method]]) for method in wanted}
-    runs = {method: folder / f"{method.replace(' ', '_')}-{seed}" for method in wanted}
-    for method, recipe in recipes.items():
-        _check_steps(recipe, runs[method])
     for method, recipe in recipes.items():
         say(f"== {method}, seed {seed}")
-        yield _trained(recipe, method, seed, runs[method], data)
+        yield _trained(recipe, method, seed, _run(folder, method, seed), data)
     for method, changes in DECODING.items():
         if not only or method in only:
             say(f"== {method}, seed {seed}")
             yield _searched(recipes["baseline"], method, seed, folder / f"baseline-{seed}", changes)
 
 
-def _check_steps(recipe: Recipe, run: Path) -> None:
+def _run(folder: Path, method: str, seed: int) -> Path:
+    return folder / f"{method.replace(' ', '_')}-{seed}"
+
+
+def _check_steps(run: Path, steps: int) -> None:
     """Refuse a run that is there and was trained for another number of steps: its row would say nothing."""
-    steps = recipe.config.training.steps
     if (run / "config.toml").exists() and (there := load_config(run / "config.toml").training.steps) != steps:
         raise ConfigError(f"{run}: has {there:,} steps, and {steps:,} are asked for; choose another --output")
 

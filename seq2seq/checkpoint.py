@@ -194,15 +194,18 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
 
 
 def _mean_of_latest(run: Path, number: int) -> Path | None:
-    """The mean of so many of the latest checkpoints, or of fewer, where training ended before there were as many."""
-    for last in range(number, 0, -1):
-        if (folder := run / "checkpoints" / f"{_MEAN}{last}").is_dir():
-            return folder
-    return None
+    """The mean of so many of the latest checkpoints, or of fewer, where training ended before there were as many.
+
+    None if there is none, as while training goes on from them.
+    """
+    whole = [folder.name for folder in checkpoints(run) if not read_info(folder).interrupted]
+    steps = whole[-number:] if number else []
+    folder = run / "checkpoints" / f"{_MEAN}{len(steps)}"
+    return folder if folder.is_dir() and list(read_info(folder).averaged) == steps else None
 
 
 def load_model(path: Path | str, device: str = "cpu", adapter: Path | str | None = None) -> LoadedRun:
-    """Load a run's best checkpoint, or one checkpoint, for translation.
+    """Load a run's best checkpoint, or the mean that its recipe asks for, or one checkpoint, for translation.
 
     Args:
         path: a run or checkpoint.
@@ -372,7 +375,8 @@ def average(
         run: the run directory.
         last: how many of the latest checkpoints to average.
         best: how many of the checkpoints with the best validation scores to average.
-        validate: gives the validation scores of the averaged model, by which it can become the run's best checkpoint.
+        validate: gives the validation scores of the averaged model, by which it can become the run's best checkpoint;
+            if it is the mean that the run's recipe asks for, it is so by whatever scores.
 
     Raises:
         CheckpointError: if the run has too few checkpoints.

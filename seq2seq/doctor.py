@@ -242,7 +242,10 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
         is_other = other_language((data.source_language, data.target_language))
     except Seq2SeqError:  # not installed, or languages that it does not know
         return
+    one_way = len({corpus.tag for corpus in data.train}) == 1
     for name, corpus in text.items():
+        if name == "train" and not one_way:
+            continue  # corpora with different tags may be of different languages
         pairs = random.Random(1).sample(corpus.sample, min(300, len(corpus.sample)))
         swapped = sum(is_other(pair) for pair in pairs)
         if swapped > 0.2 * len(pairs):  # of several corpora, one may be swapped

@@ -114,7 +114,11 @@ class Pipeline:
         yield from map(self._further_training, members)
         yield Stage(
             name="translate",
-            settings={**self._settings("decoding"), **self._settings("training.validation_metric")},
+            settings={
+                **self._settings("decoding"),
+                **self._settings("training.validation_metric"),
+                **self._settings("recipe.average"),
+            },
             inputs=lambda: [
                 *chain(*(folder.weights("*", member) for member in (run, *members))),
                 *folder.files("tokenizer"),
@@ -359,7 +363,7 @@ class Pipeline:
             self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
 
     def translate(self) -> None:
-        """Translate the test sets with the run's best checkpoint."""
+        """Translate the test sets with the mean of checkpoints, or the best one where there is no mean."""
         from seq2seq.checkpoint import resolve
         from seq2seq.decoding.translator import Translator
 

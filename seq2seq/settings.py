@@ -90,7 +90,7 @@ def with_overrides(cls: type, values: Mapping[str, Any], overrides: Sequence[str
             path += f"{section}."
         if name not in declared(owner):
             raise ConfigError(_unknown(f"{path}{name}", [f"{path}{known}" for known in declared(owner)]))
-        place[name] = _parse(declared(owner)[name].type, text.strip())
+        place[name] = parse(declared(owner)[name].type, text.strip())
     return result
 
 
@@ -189,7 +189,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
-def _parse(hint: Any, text: str) -> Any:
+def parse(hint: Any, text: str) -> Any:
     """A value from the command line: TOML, but text needs no quotes."""
     hint = _without_none(hint)
     try:

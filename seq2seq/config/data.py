@@ -16,7 +16,9 @@ class CorpusConfig:
 
     source: Annotated[str, "text file of the source side, one sentence a line (.gz, .zst too); goes with `target`"] = ""
     target: Annotated[str, "text file of the target side"] = ""
-    path: Annotated[str, "a .tsv, .csv, .jsonl, .parquet, .tmx, .po, .xliff, OPUS .zip file, or a saved data set"] = ""
+    path: Annotated[
+        str, "a .tsv, .csv, .jsonl, .tmx (also .gz, .zst), .parquet, .po, .xliff or OPUS .zip file, or a saved data set"
+    ] = ""
     dataset: Annotated[str, "name of a data set on the Hugging Face Hub, such as bentrevett/multi30k"] = ""
     subset: Annotated[str, "configuration name of the Hub data set"] = ""
     split: Annotated[str, "split of the data set"] = "train"
@@ -122,7 +124,7 @@ class PrepareConfig:
     target_scripts: Annotated[tuple[str, ...], "scripts of the target"] = ()
     match_numbers: Annotated[bool, "drop pairs whose sides hold different numbers, from 10 on"] = False
     drop_swapped: Annotated[
-        bool, "drop pairs whose sides are swapped, by the words that most of the corpus has on each side"
+        bool, "drop pairs whose sides are swapped, by the words that most pairs with the same tag have on each side"
     ] = False
     identify_language: Annotated[bool, "drop pairs with a side that is surely in another language; an extra"] = False
     remove_overlap: Annotated[bool, "remove training pairs with a side that occurs in validation or test text"] = True

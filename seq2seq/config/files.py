@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from seq2seq.config.data import CorpusConfig, TokenizerConfig
 from seq2seq.config.model import PRESETS, ModelConfig
 from seq2seq.config.run import Config
 from seq2seq.errors import ConfigError
-from seq2seq.settings import declared, from_dict, to_dict, with_overrides
+from seq2seq.settings import declared, from_dict, parse, to_dict, with_overrides
 
 _PATHS = {
     *(f"data.{name}.{side}" for name in ("validation", "test") for side in ("source", "target", "path")),
@@ -25,7 +26,8 @@ _PATHS = {
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read a TOML file, lay `KEY=VALUE` overrides over it, and resolve relative paths.
 
-    Those in the file are meant from its folder, and those in overrides, which are typed, from the current one.
+    Those in the file, and in tables of overrides, are meant from its folder; those that are an override's value, and so
+    are typed, from the current one.
 
     Raises:
         ConfigError: if the file is missing, is not TOML or UTF-8, or holds an unknown or ill-typed setting.
@@ -41,9 +43,9 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 def _from_here(override: str) -> str:
     """An override whose relative path, if it gives one, is absolute."""
-    name, equals, value = override.partition("=")
-    is_path = name.strip() in _PATHS and equals and value[:1] not in ("", '"', "'")
-    return f"{name}={_absolute(value, Path.cwd())}" if is_path else override
+    name, _, text = override.partition("=")
+    value = parse(str, text.strip()) if name.strip() in _PATHS else ""
+    return f"{name}={json.dumps(_absolute(value, Path.cwd()), ensure_ascii=False)}" if value else override
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

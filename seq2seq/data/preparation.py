@@ -46,8 +46,8 @@ LOCK, REPORT, PAGE, CORPUS = "prepare.lock.json", "report.json", "report.html", 
 BLOCK = 50_000  # pairs
 SAMPLES = 10  # of what each filter dropped
 _WORK = ".parts"
-_COMMIT = re.compile("[0-9a-f]{40}")
-_NOT_BY_LINES = (".gz", ".zst", ".zip", ".parquet", ".arrow", ".tmx", ".po", ".xlf", ".xliff")  # a pair, not a line
+_FIXED = re.compile("[0-9a-f]{40}|refs/convert/.+")  # a commit, or Parquet files that the Hub makes of a data set
+_NOT_BY_LINES = (".gz", ".zst", ".zip", ".parquet", ".csv", ".tmx", ".po", ".xlf", ".xliff")  # a pair, not a line
 _LENGTHS = (0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200)  # words; where the classes of the histogram begin
 
 # Is called with a stage, how many pairs it has done since the last call, and how many it has in all; 0: unknown.
@@ -131,7 +131,7 @@ def _identifies_language(config: Config) -> bool:
 
 def _source(corpus: CorpusConfig) -> dict[str, Any]:
     """What a corpus is, whatever folder it lies in: hashes of its files, or a revision on the Hub; and its columns."""
-    if corpus.dataset and not _COMMIT.fullmatch(corpus.revision):
+    if corpus.dataset and not _FIXED.fullmatch(corpus.revision):
         raise DataError(
             f"{corpus.dataset}: `revision` = {corpus.revision!r}: name a commit of it, of 40 hexadecimal digits; what "
             "others mean may change, and could not be prepared again"
@@ -160,7 +160,7 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     corpora = [each for each in (config.data.validation, config.data.test) if each]
     held_out = [pair for corpus in corpora for pair in read_corpus(replace(corpus, tag=""), languages)]
     kinds = list(dict.fromkeys(_kinds_of(config)))
-    sides = {kind.tag: _sides(config, kind.tag) for kind in kinds if kind.settings.drop_swapped}
+    sides = {tag: _sides(config, tag) for tag in {kind.tag for kind in kinds if kind.settings.drop_swapped}}
     for kind in kinds:  # refuses here what it would refuse in the workers
         Judge(kind.settings, languages, held_out, sides.get(kind.tag))
     parts: list[Path] = []

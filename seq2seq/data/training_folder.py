@@ -26,6 +26,7 @@ from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, ha
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import BESIDE, write_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
+from seq2seq.errors import DataError
 from seq2seq.files import remove_directory, write_json
 from seq2seq.settings import to_dict
 
@@ -42,8 +43,7 @@ def make_ready(config: Config, output: Path | str, progress: Progress = lambda *
     output = Path(output)
     done = prepare(config, output, progress)
     clock = Clock()
-    progress("tokenizer", 0, 0)
-    tokenizer, was_there = _tokenizer(config, output)
+    tokenizer, was_there = _tokenizer(config, output, progress)
     clock.lap("tokenizer")
     stores = {}
     for folder in sorted((output / CORPUS).glob("corpus*")):
@@ -67,7 +67,7 @@ def _lock(output: Path, entries: Mapping[str, Any]) -> None:
     write_json(output / LOCK, {**read_json(output / LOCK), **entries})
 
 
-def _tokenizer(config: Config, output: Path) -> tuple[Tokenizer, bool]:
+def _tokenizer(config: Config, output: Path, progress: Progress) -> tuple[Tokenizer, bool]:
     """The tokenizer, and whether it was there."""
     lock, folder = read_json(output / LOCK), output / _TOKENIZER
     given = _given(config)
@@ -84,6 +84,7 @@ def _tokenizer(config: Config, output: Path) -> tuple[Tokenizer, bool]:
         given.save(folder)
         tokenizer = given
     else:
+        progress("tokenizer", 0, 0)
         tokenizer = train_tokenizer(wanted, _lines(output, 0), _lines(output, 1), folder)
     _lock(output, {"tokenizer": {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}})
     return tokenizer, False
@@ -112,6 +113,7 @@ def _tokens(
     if all(before.get(name, digest) == digest for name, digest in hashes_of(output, place.glob("*")).items()):
         store = TokenStore.open(place)
         if store and store.made_from == made_from:
+            progress(len(store))
             return store, True
     blocks = ((shard.name, partial(pairs_of, shard)) for shard in shards_of(folder))
     return write_tokens(place, blocks, tokenizer, made_from, text="..", progress=progress), False
@@ -135,6 +137,8 @@ def _write_config(config: Config, output: Path) -> None:
     weights = ((stage, tuple(compress(stage.weights, there))) for stage in config.data.curriculum)
     # Of corpora of which nothing is left, a stage would have nothing to show.
     curriculum = tuple(replace(stage, weights=rest) for stage, rest in weights if any(rest))
+    if config.data.curriculum and not curriculum:
+        raise DataError("`data.curriculum`: nothing is left of the corpora of any of its stages; see `[prepare]`")
     data = replace(
         config.data, train=train, curriculum=curriculum, validation=held_out["validation"], test=held_out["test"]
     )

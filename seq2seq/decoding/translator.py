@@ -92,7 +92,7 @@ class Translator:
         ensemble: Sequence[Path | str] = (),
         rerank_by: Path | str | None = None,
     ) -> Translator:
-        """A translator from a run directory (its best checkpoint) or one checkpoint, with the run's settings.
+        """A translator from a run directory (as `resolve` has it) or one checkpoint, with the run's settings.
 
         Args:
             run: also, for the engines `ctranslate2` and `onnx`, a folder that `seq2seq export` made for it.

@@ -218,7 +218,7 @@ def pools_of(
 ) -> list[list[Run]]:
     """Divide the runs of an epoch, in random order, into pools of about as many tokens, at most `pool_tokens`.
 
-    What fits into one pool is one run of each corpus, in order: nothing needs shuffling before the pool is.
+    A corpus that fits into one pool with all others is one run: nothing needs shuffling before the pool is.
 
     Args:
         stores: the tokens of each corpus.

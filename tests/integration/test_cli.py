@@ -289,6 +289,17 @@ def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus,
     assert "`recipe.average` = 1" in outcome.stderr
 
 
+def test_preparing_shows_a_bar_for_each_stage_on_a_terminal(monkeypatch, capsys):
+    from seq2seq_cli.prepare import _Bars
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with _Bars() as bars:
+        bars.update("filters", 5, 10)
+        bars.update("tokens", 3, 3)
+    shown = capsys.readouterr().err
+    assert "filters:  50%" in shown and "tokens: 100%" in shown
+
+
 def test_metrics_have_the_fields_that_scripts_read(trained_run):
     records = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
     steps = [record for record in records if "loss" in record]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -206,14 +207,32 @@ def test_low_rank_matrices_are_what_is_tried(folder: Path, monkeypatch: pytest.M
     assert "`model.d_model` = 64" in finding.message
 
 
+def test_a_step_that_memory_does_not_suffice_for_is_a_finding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, size: int, context: object) -> None:
+            super().__init__(size)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator:\ncan't allocate memory")
+
+    monkeypatch.setattr(forecast_module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(forecast_module, "_measure", fail)
+    (finding,) = examine(load_config(folder / "config.toml"), folder / "run").findings
+    assert (finding.check, finding.severity) == ("training", "error")
+    assert "can't allocate memory" in finding.message and "lower `training.batch_tokens`" in finding.message
+    assert "\n" not in finding.message
+
+
 def test_the_verdict_is_the_exit_status(folder: Path, seq2seq, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
     done = seq2seq("doctor", folder / "config.toml")
     assert done.status == 0
     assert done.lines[-1] == "sound: training can begin"
+    assert any(line.startswith("tokenizer: 0.00% of source and 0.00% of target characters") for line in done.lines)
     overlap(folder)
     done = seq2seq("doctor", folder / "config.toml")
     assert done.status == 1
+    assert any(line.startswith("pairs near training text: ") for line in done.lines)
     assert done.lines[-2].startswith("error: overlap: `data.test`: 25.0%")
     assert done.lines[-1].startswith("not sound")
 

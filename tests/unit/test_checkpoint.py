@@ -124,9 +124,13 @@ def test_the_mean_that_the_recipe_asks_for_is_what_a_run_means(run: Path, tokeni
     worse = average(run, last=2, validate=lambda model, config, tok: {"bleu": 9.0, "chrf": 9.0, "loss": 9.9})
     assert resolve(run)[1].name == "step_00000003"
     config = load_config(run / "config.toml")
-    for number, expected in ((3, worse), (2, worse), (1, run / "checkpoints/step_00000003")):
+    newest = run / "checkpoints/step_00000003"
+    for number, expected in ((3, newest), (2, worse), (1, newest)):
         save_config(replace(config, recipe=RecipeConfig(average=number)), run / "config.toml")
         assert resolve(run)[1] == expected
+    save_config(replace(config, recipe=RecipeConfig(average=2)), run / "config.toml")
+    later = add(run, tokenizer, 4, bleu=31.0)
+    assert resolve(run)[1] == later, "training went on, and there is no mean of these yet"
 
 
 def test_best_n_average_takes_the_best(run: Path, tokenizer: Tokenizer) -> None:

@@ -167,11 +167,12 @@ def test_paths_in_overrides_are_meant_from_where_they_are_typed(
     (tmp_path / "here").mkdir()
     (tmp_path / "recipe.toml").write_text("", encoding="utf-8")
     monkeypatch.chdir(tmp_path / "here")
-    typed = ["distillation.teacher=runs/x", "data.validation.path=a.tsv", "tokenizer.path="]
+    typed = ["distillation.teacher = runs/x", 'data.validation.path="a.tsv"', "tokenizer.path="]
     config = load_config(tmp_path / "recipe.toml", typed)
     assert config.distillation.teacher == str(tmp_path / "here/runs/x")
     assert config.data.validation == CorpusConfig(path=str(tmp_path / "here/a.tsv"))
     assert config.tokenizer.path == ""
+    assert load_config(tmp_path / "recipe.toml", ["tokenizer.path = /abs/x"]).tokenizer.path == "/abs/x"
 
 
 def test_dropout_of_adapters_is_dropout_too() -> None:

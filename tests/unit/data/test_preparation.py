@@ -147,6 +147,8 @@ def test_a_data_set_that_may_change_is_refused(tmp_path: Path) -> None:
     data = DataConfig(train=(CorpusConfig(dataset="someone/something", revision="main"),))
     with pytest.raises(DataError, match=r"someone/something: `revision` = 'main': name a commit"):
         prepare(Config(data=data), tmp_path / "out")
+    for fixed in ("0" * 40, "refs/convert/parquet"):
+        assert preparation._source(CorpusConfig(dataset="someone/something", revision=fixed))["revision"] == fixed
 
 
 def test_counts_of_the_report_add_up(config: Config, tmp_path: Path) -> None:
