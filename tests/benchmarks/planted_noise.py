@@ -8,8 +8,8 @@ validation pairs that are not near test text, as the clean ones to look for afte
 table.
 
 Sides of which neither has a word of its language, as in a list of options or constants, are in no order that could be
-told: what finds them swapped drops as many of them that are not. So swapped pairs are made of others; what becomes of
-pairs of all kinds has its own row.
+told: what finds them swapped drops as many of them that are not. Swapped pairs of all kinds have a row, and those with
+words of a language one of their own: they are what the filter exists for.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ def plant(
         return found
 
     kinds = [
-        made("swapped pairs", "swapped", lambda pair: _swapped(pair) if _speaks(pair) else None),
-        made("swapped pairs, and such of code and names", "swapped", _swapped),
+        made("swapped pairs", "swapped", _swapped),
+        made("swapped pairs with words of a language", "swapped", lambda p: _swapped(p) if _speaks(p) else None),
         made("swapped pairs of three words or more", "swapped", lambda pair: _swapped(pair, _SENTENCE)),
         made("copied sources", "copy", _copied),
         made("mojibake, of Windows-1252", "mojibake", lambda pair: _misread(pair, "cp1252")),
