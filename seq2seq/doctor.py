@@ -374,7 +374,8 @@ def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[
     resumable = 2 * (3 if training.ema_decay else 2)
     # Of low-rank matrices, checkpoints hold little else; the weights beside them are there once.
     tensors = 1 if training.lora_rank else number + resumable
-    needed = tensors * _BYTES * figures["parameters"] * config.recipe.ensemble
+    runs = config.recipe.ensemble + 2 * config.diversification.models
+    needed = tensors * _BYTES * figures["parameters"] * runs
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     figures |= {"checkpoints_mb": needed / 1024**2, "free_disk_mb": free / 1024**2}

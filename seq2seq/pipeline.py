@@ -34,7 +34,7 @@ from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
 from seq2seq.stages import Stage, StageRecord
-from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
+from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, teacher_config, with_synthetic
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
@@ -71,7 +71,7 @@ class Pipeline:
         self.folder = RunFolder(run, self.languages)
         self.local = find_local(local, self.languages) if local else None
         self.settings = flat(config_to_dict(self.config))
-        self.synthetic = synthetic_corpora(config, self.folder.text("data", "train", 0))
+        self.synthetic = synthetic_corpora(config, self.folder)
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -94,7 +94,10 @@ class Pipeline:
             outputs=lambda: folder.files("data"),
             work=self.prepare,
         )
-        yield from map(self._synthesis, self.synthetic)
+        for corpus in self.synthetic:
+            if not corpus.is_given:
+                yield self._teacher_training(corpus)
+            yield self._synthesis(corpus)
         yield Stage(
             name="train",
             settings=self._training_settings(),
@@ -155,13 +158,36 @@ class Pipeline:
         return [self.folder.member(number) for number in range(2, self.config.recipe.ensemble + 1)]
 
     def _further_training(self, member: Path) -> Stage:
-        return Stage(
+        """Another model of the ensemble, trained like the first, but for its seed."""
+        training = replace(self.config.training, seed=self.config.training.seed + int(member.name) - 1)
+        stage = Stage(
             name=f"train {member.name}",
             settings={**self._training_settings(), "average": self.config.recipe.average},
             inputs=lambda: [*self._training_text(), *self.folder.files("tokenizer")],
             outputs=lambda: self.folder.weights("*", member),
-            work=partial(self.train_member, member),
+            work=lambda: self.train_beside(
+                stage, member, replace(self._training_config(), training=training), self.run / "tokenizer"
+            ),
         )
+        return stage
+
+    def _teacher_training(self, corpus: SyntheticCorpus) -> Stage:
+        """A model that diversifies the training text, which it is trained on as it is."""
+        run = Path(corpus.model)
+        config = teacher_config(replace(self.config, decoding=self._decoding()), self.corpora(), corpus.name)
+        names = ("data", "prepare", "noise", "tokenizer", "model")
+        stage = Stage(
+            name=f"train {corpus.name}",
+            settings={
+                **{name: value for section in names for name, value in self._settings(section).items()},
+                **flat({"training": to_dict(config.training)}),
+                "average": self.config.recipe.average,
+            },
+            inputs=self._own_text,
+            outputs=lambda: self.folder.weights("*", run),
+            work=lambda: self.train_beside(stage, run, config),
+        )
+        return stage
 
     def check_training(self, overwrite: bool) -> None:
         """Refuse to go on where a training in the run directory would be lost, and name what changed.
@@ -221,6 +247,11 @@ class Pipeline:
         """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
         made += [(self._further_training(member).name, f"ensemble/{member.name}") for member in self._members()]
+        made += [
+            (self._teacher_training(corpus).name, f"diversification/{corpus.name}")
+            for corpus in self.synthetic
+            if not corpus.is_given
+        ]
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
@@ -283,26 +314,30 @@ class Pipeline:
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
         self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
 
-    def train_member(self, member: Path) -> None:
-        """Train another model of the ensemble like the first, but for its seed, and average its checkpoints."""
+    def train_beside(self, stage: Stage, run: Path, config: Config, tokenizer: Path | None = None) -> None:
+        """Train another model than the run's own, or go on with it, and average its checkpoints.
+
+        Args:
+            stage: which this is the work of.
+            run: where to train it.
+            config: what to train.
+            tokenizer: the one to take; by default, as the config says.
+        """
         from seq2seq.data.tokenizer import Tokenizer
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        config, stage = self._training_config(), self._further_training(member)
-        training = replace(config.training, seed=config.training.seed + int(member.name) - 1)
-        fixed = {name: value for name, value in self._training_settings().items() if name not in _MAY_CHANGE}
+        fixed = {name: value for name, value in stage.settings.items() if name not in _MAY_CHANGE | {"average"}}
         begun = self.record.fingerprint(replace(stage, settings=fixed))
-        there = bool(self.folder.weights("step_*", member)) and self.record.entries[stage.name].get("begun") == begun
+        there = bool(self.folder.weights("step_*", run)) and self.record.entries[stage.name].get("begun") == begun
         if not there:
-            clear_run(member)
+            clear_run(run)
         self.record.write(stage.name, begun=begun)
-        tokenizer = None if there else Tokenizer.load(self.run / "tokenizer")
+        given = Tokenizer.load(tokenizer) if tokenizer and not there else None
         with _can_go_on():
-            config = replace(config, training=training)
-            train(config, member, tokenizer=tokenizer, device=self.device, resume=there)
+            train(config, run, tokenizer=given, device=self.device, resume=there)
         if self.config.recipe.average:
-            self._average(member)
+            self._average(run)
 
     def _training_config(self) -> Config:
         corpora = self.corpora()
@@ -341,7 +376,7 @@ class Pipeline:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
         if not self.config.recipe.average and "average" in self.record.entries:
             del self.record.entries["average"]
-            for run in (self.run, *self.run.glob("ensemble/*")):
+            for run in (self.run, *self.run.glob("ensemble/*"), *self.run.glob("diversification/*")):
                 for folder in run.glob("checkpoints/average_last_*"):
                     remove_directory(folder)
 
@@ -445,14 +480,17 @@ class Pipeline:
         names = ("recipe.validation_size", "recipe.test_size")
         names_of_sections = ("data", "prepare", "noise", "tokenizer", "model", "training")
         sections = [self._settings(section) for section in names_of_sections]
-        sections += [self._settings(corpus.name) for corpus in self.synthetic]
+        sections += [self._settings(corpus.name) for corpus in self.synthetic if corpus.is_given]
+        sections += [self._settings("diversification")] if self.config.diversification.models else []
         own = {"--data": self.local is not None} | {name: self.settings[name] for name in names}
         return {name: value for section in (*sections, own) for name, value in section.items()}
 
+    def _own_text(self) -> list[Path]:
+        return [self.folder.text("data", name, side) for name in ("train", "validation") for side in (0, 1)]
+
     def _training_text(self) -> list[Path]:
-        made = [(corpus.name, corpus.name) for corpus in self.synthetic]
-        names = [("data", "train"), ("data", "validation"), *made]
-        return [self.folder.text(folder, name, side) for folder, name in names for side in (0, 1)]
+        made = [self.folder.text(corpus.name, corpus.name, side) for corpus in self.synthetic for side in (0, 1)]
+        return [*self._own_text(), *made]
 
     def _held_out_text(self) -> list[Path]:
         return [self.folder.text("data", name, side) for name in self.folder.held_out("data") for side in (0, 1)]

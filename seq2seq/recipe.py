@@ -9,6 +9,8 @@ A run directory gets, beside what training writes:
     RUN/data/                cleaned training text, and validation and test text, held out where `raw` has none
     RUN/distillation/        a teacher's translations of the training text, and
     RUN/back_translation/    back-translations of monolingual text, where the settings ask for them
+    RUN/diversification/     runs that translate the training text, forward_1, backward_1 and so on, and
+    RUN/forward_1/           what they make, where the settings ask for it
     RUN/ensemble/2/          another run of an ensemble, and so on, where the settings ask for one
     RUN/translations/        of the test sets
     RUN/scores.json          what they score, and what the run took

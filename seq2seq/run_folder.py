@@ -40,6 +40,10 @@ class RunFolder(NamedTuple):
         """The run of a further model of an ensemble; the first model's is the folder itself."""
         return self.path / "ensemble" / str(number)
 
+    def teacher(self, name: str) -> Path:
+        """The run of a model that diversifies the training text."""
+        return self.path / "diversification" / name
+
     def weights(self, pattern: str, run: Path | None = None) -> list[Path]:
         """The weights of checkpoints with such names, of the run or of another one."""
         folder = (run or self.path) / "checkpoints"

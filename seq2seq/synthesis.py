@@ -1,5 +1,7 @@
 """Training text that a model makes for a recipe: a teacher's translations, and back-translations of monolingual text.
 
+Both may also be of the training text itself, by models that the recipe trains first (data diversification).
+
 A run translates a text block by block, into a folder of its own, so that what was killed goes on with the blocks that
 are missing. Blocks belong to the text, the model and the settings that they were made with; with others, they are made
 anew.
@@ -15,14 +17,30 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import Config, CorpusConfig, DecodingConfig, load_config
+from seq2seq.config import (
+    BackTranslationConfig,
+    Config,
+    CorpusConfig,
+    DataConfig,
+    DecodingConfig,
+    DistillationConfig,
+    DiversificationConfig,
+    load_config,
+)
 from seq2seq.data.corpus import SentencePair, read_lines, tagged, write_lines
 from seq2seq.data.tokenizer import with_tags
 from seq2seq.errors import DataError, RecipeError
 from seq2seq.files import remove_leftovers, sha256_of, write_json
+from seq2seq.run_folder import RunFolder
 from seq2seq.settings import to_dict
 
 BLOCK = 2_000  # sentences: what a kill loses at most
+
+# Sections that only a recipe knows; the trainings that it begins have none of them.
+_NO_STAGES: dict[str, Any] = {
+    "distillation": DistillationConfig(), "back_translation": BackTranslationConfig(),
+    "diversification": DiversificationConfig(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +57,7 @@ class SyntheticCorpus:
     sample: bool = False
     tag: str = ""  # before each source
     weight: float = 1.0
+    is_given: bool = True  # whether the run is there beforehand; otherwise the recipe trains it
 
     def check(self) -> None:
         """Refuse what would go wrong, before anything is done.
@@ -48,6 +67,8 @@ class SyntheticCorpus:
             RecipeError: if it translates between other languages.
             DataError: if the text is not there, unless the recipe is to make it.
         """
+        if not self.is_given:
+            return
         run, _ = self._resolved()
         data = load_config(run / "config.toml").data
         there = (data.source_language, data.target_language)
@@ -134,8 +155,9 @@ class SyntheticCorpus:
         return resolve(self.model)
 
 
-def synthetic_corpora(config: Config, source_text: Path) -> list[SyntheticCorpus]:
-    """The corpora that a recipe is to make; `source_text` is the source side of its training text."""
+def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus]:
+    """The corpora that a recipe is to make in its run directory."""
+    source_text, target_text = (folder.text("data", "train", side) for side in (0, 1))
     found, languages = [], (config.data.source_language, config.data.target_language)
     if config.distillation.teacher:
         found.append(
@@ -154,7 +176,54 @@ def synthetic_corpora(config: Config, source_text: Path) -> list[SyntheticCorpus
                 sample=back.sample, tag=back.tag, weight=back.weight,
             )
         )  # fmt: skip
+    for number in range(1, config.diversification.models + 1):
+        for direction, text in (("forward", source_text), ("backward", target_text)):
+            is_source, name = direction == "forward", f"{direction}_{number}"
+            found.append(
+                SyntheticCorpus(
+                    name=name, setting="diversification.models", model=str(folder.teacher(name)),
+                    languages=languages if is_source else languages[::-1], text=text, is_source=is_source,
+                    beam_size=config.diversification.beam_size, is_given=False,
+                )
+            )  # fmt: skip
     return found
+
+
+def teacher_config(config: Config, data: DataConfig, name: str) -> Config:
+    """The config of a model that diversifies the training text.
+
+    Args:
+        config: of the recipe, with `decoding` as its run translates.
+        data: the text to train on.
+        name: of the corpus that the model is to make, such as `backward_2`.
+    """
+    direction, _, number = name.partition("_")
+    training, minutes = config.training, config.diversification.max_minutes
+    training = replace(training, seed=training.seed + int(number), max_minutes=minutes or training.max_minutes)
+    config = replace(config, data=data, training=training, **_NO_STAGES)
+    return config if direction == "forward" else _reversed(config)
+
+
+def _reversed(config: Config) -> Config:
+    """The same in the other direction. A tag says into which language to translate, so it has none."""
+
+    def turned(corpus: CorpusConfig) -> CorpusConfig:
+        return replace(corpus, source=corpus.target, target=corpus.source, tag="")
+
+    data = replace(
+        config.data,
+        source_language=config.data.target_language,
+        target_language=config.data.source_language,
+        train=tuple(map(turned, config.data.train)),
+        validation=config.data.validation and turned(config.data.validation),
+        test=config.data.test and turned(config.data.test),
+    )
+    return replace(
+        config,
+        data=data,
+        tokenizer=config.tokenizer if config.tokenizer.joint else replace(config.tokenizer, path=""),
+        decoding=replace(config.decoding, tag=""),
+    )
 
 
 def with_synthetic(
@@ -176,6 +245,5 @@ def with_synthetic(
         config,
         data=replace(config.data, train=tuple(corpus for corpus in corpora if corpus.weight)),
         tokenizer=tokenizer,
-        distillation=replace(config.distillation, teacher=""),
-        back_translation=replace(config.back_translation, monolingual="", reverse_model=""),
+        **_NO_STAGES,
     )

@@ -58,6 +58,27 @@ class BackTranslationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiversificationConfig:
+    """Data diversification (Nguyen et al. 2020): a recipe trains on its own text, and on what models make of each side.
+
+    Models of both directions are trained on the text first. The forward ones translate its source side, the backward
+    ones its target side; no other text is needed.
+    """
+
+    models: Annotated[int, "models to train for each direction, with other seeds; 0: no diversification"] = 0
+    max_minutes: Annotated[
+        float, "what `training.max_minutes` is for each of them; 0: as for the model that learns from them"
+    ] = 0.0
+    beam_size: Annotated[int, "beam size that they translate with; all else is as `decoding` says"] = 5
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        at_least("diversification.models", self.models, 0)
+        at_least("diversification.max_minutes", self.max_minutes, 0)
+        at_least("diversification.beam_size", self.beam_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
     """What a recipe does around training."""
 

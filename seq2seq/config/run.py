@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from seq2seq.config.data import DataConfig, NoiseConfig, PrepareConfig, TokenizerConfig
 from seq2seq.config.decoding import DecodingConfig
 from seq2seq.config.model import ModelConfig, needs_joint
-from seq2seq.config.recipe import BackTranslationConfig, DistillationConfig, RecipeConfig
+from seq2seq.config.recipe import BackTranslationConfig, DistillationConfig, DiversificationConfig, RecipeConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.errors import ConfigError
 
@@ -26,6 +26,7 @@ class Config:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     back_translation: BackTranslationConfig = field(default_factory=BackTranslationConfig)
+    diversification: DiversificationConfig = field(default_factory=DiversificationConfig)
 
     @property
     def segments_anew(self) -> bool:
@@ -61,6 +62,11 @@ class Config:
                 if getattr(own, name) != getattr(self.prepare, name):
                     place = f"data.train[{number}].prepare.{name}"
                     raise ConfigError(f"`{place}`: must be the same for all corpora; set `prepare.{name}`")
+        if self.diversification.models and self.training.initialise_from:
+            raise ConfigError(
+                f"`diversification.models` = {self.diversification.models}: its backward models cannot begin as "
+                "`training.initialise_from` says; leave one of the two out"
+            )
         if self.recipe.average > self.training.keep_checkpoints:
             raise ConfigError(
                 f"`recipe.average` = {self.recipe.average}: is over "

@@ -89,6 +89,11 @@ def _refuse_stages(config: Config) -> None:
                 f"`{name}` = {value}: is a stage of `seq2seq recipe run`; here, translate the text with `seq2seq "
                 "translate`, and list it under [[data.train]]"
             )
+    if config.diversification.models:
+        raise ConfigError(
+            f"`diversification.models` = {config.diversification.models}: is a stage of `seq2seq recipe run`; run the "
+            "recipe, or leave it out"
+        )
 
 
 def _check_corpora(config: Config) -> None:

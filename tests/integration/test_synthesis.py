@@ -116,6 +116,41 @@ def test_a_tag_of_the_training_text_stands_before_what_was_made_too(recipe: Path
     assert [corpus.tag for corpus in pipeline._training_config().data.train] == ["<2en>"] * 3
 
 
+def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(
+        text[: text.index("[distillation]")] + "[recipe]\naverage = 2\n[diversification]\nmodels = 1\nbeam_size = 1\n",
+        encoding="utf-8",
+    )
+    stages = ["fetch", "prepare", "train forward_1", "forward_1", "train backward_1", "backward_1"]
+    stages += ["train", "average", "translate", "evaluate"]
+    options = ("training.checkpoint_every=2", "training.keep_checkpoints=3", "decoding.min_length_ratio=1.0")
+
+    def stop(*arguments: object) -> object:
+        raise KeyboardInterrupt  # when the first model is validated
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Translator, "translate", stop)
+        run(recipe, *options)
+    told = run(recipe, *options)
+    assert told == [f"== {stage}{': done already' if i < 2 else ''}" for i, stage in enumerate(stages)]
+    assert run(recipe, *options) == [f"== {stage}: done already" for stage in stages]
+
+    folder = recipe.parent / "run"
+    backward = load_config(folder / "diversification" / "backward_1" / "config.toml")
+    assert (backward.data.source_language, backward.data.target_language) == ("en", "de")
+    sources, targets = (lines(folder / "data" / f"train.{language}") for language in ("de", "en"))
+    assert set(lines(folder / "forward_1" / "forward_1.de")) <= set(sources)
+    assert set(lines(folder / "backward_1" / "backward_1.en")) <= set(targets)
+    assert len(load_config(folder / "config.toml").data.train) == 3
+    with pytest.raises(RecipeError, match=r"trained with other settings: diversification\.models = 2 \(was 1\)"):
+        run(recipe, *options, "diversification.models=2")
+    with pytest.raises(ConfigError, match=r"diversification\.models.*recipe run"):
+        train(load_config(recipe), recipe.parent / "plain", device="cpu")
+
+
 def test_training_without_a_recipe_refuses_what_only_a_recipe_does(recipe: Path, tmp_path: Path) -> None:
     config = load_config(recipe, [])
     with pytest.raises(ConfigError, match=r"distillation\.teacher.*seq2seq translate"):

@@ -17,6 +17,8 @@ from seq2seq.config import (
     DataConfig,
     DecodingConfig,
     DistillationConfig,
+    DiversificationConfig,
+    ModelConfig,
     TokenizerConfig,
     TrainingConfig,
     save_config,
@@ -25,7 +27,8 @@ from seq2seq.data.corpus import SentencePair
 from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import CheckpointError, DataError, RecipeError
 from seq2seq.files import write_json
-from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, with_synthetic
+from seq2seq.run_folder import RunFolder
+from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, teacher_config, with_synthetic
 
 LINES = [f"line {number}" for number in range(10)]
 
@@ -150,20 +153,21 @@ CONFIG = Config(
     back_translation=BackTranslationConfig(monolingual="m", reverse_model="r", weight=0.25),
     tokenizer=TokenizerConfig(user_symbols=("<x>",)),
 )
+FOLDER = RunFolder(Path("run"), ("xx", "yy"))
 ORIGINAL = CorpusConfig(source="o.xx", target="o.yy")
 
 
 def made_of(config: Config) -> Config:
-    corpora = synthetic_corpora(config, Path("source"))
+    corpora = synthetic_corpora(config, FOLDER)
     made = [(each, CorpusConfig(source=f"{each.name}.xx", target=f"{each.name}.yy")) for each in corpora]
     return with_synthetic(config, ORIGINAL, made)
 
 
 def test_which_corpora_are_made() -> None:
-    distilled, back = synthetic_corpora(CONFIG, Path("source"))
-    assert (distilled.text, distilled.languages, distilled.is_source) == (Path("source"), ("xx", "yy"), True)
+    distilled, back = synthetic_corpora(CONFIG, FOLDER)
+    assert (distilled.text, distilled.languages, distilled.is_source) == (Path("run/data/train.xx"), ("xx", "yy"), True)
     assert (back.text, back.languages, back.is_source) == (Path("m"), ("yy", "xx"), False)
-    assert synthetic_corpora(Config(), Path("source")) == []
+    assert synthetic_corpora(Config(), FOLDER) == []
 
 
 def test_training_takes_originals_and_what_was_made_by_weights() -> None:
@@ -184,6 +188,48 @@ def test_a_student_sees_no_originals_unless_asked_to() -> None:
     assert [(corpus.source, corpus.weight) for corpus in alone.data.train] == [
         ("o.xx", 1.0), ("back_translation.xx", 0.25),
     ]  # fmt: skip
+
+
+DIVERSE = Config(
+    data=DataConfig(source_language="xx", target_language="yy"),
+    diversification=DiversificationConfig(models=2, max_minutes=3.0),
+    decoding=DecodingConfig(tag="<2yy>"),
+)
+
+
+def test_models_of_both_directions_diversify_each_side() -> None:
+    corpora = synthetic_corpora(DIVERSE, FOLDER)
+    assert [(each.name, each.text, each.languages, each.is_source) for each in corpora] == [
+        ("forward_1", Path("run/data/train.xx"), ("xx", "yy"), True),
+        ("backward_1", Path("run/data/train.yy"), ("yy", "xx"), False),
+        ("forward_2", Path("run/data/train.xx"), ("xx", "yy"), True),
+        ("backward_2", Path("run/data/train.yy"), ("yy", "xx"), False),
+    ]
+    for each in corpora:
+        each.check()  # though its model is not there yet
+    config = made_of(DIVERSE)
+    assert [corpus.source for corpus in config.data.train] == ["o.xx", *(f"{each.name}.xx" for each in corpora)]
+    assert {corpus.weight for corpus in config.data.train} == {1.0} and not config.diversification.models
+
+
+def test_a_backward_model_is_trained_on_the_same_text_turned_round() -> None:
+    tagged = CorpusConfig(source="t.xx", target="t.yy", tag="<2yy>")
+    data = replace(DIVERSE.data, train=(tagged,), validation=replace(tagged, source="v.xx", target="v.yy"))
+    forward, backward = (teacher_config(DIVERSE, data, f"{name}_2") for name in ("forward", "backward"))
+    assert forward.data == data and forward.decoding.tag == "<2yy>"
+    assert (backward.data.source_language, backward.data.target_language) == ("yy", "xx")
+    assert backward.data.train == (CorpusConfig(source="t.yy", target="t.xx"),) and not backward.decoding.tag
+    assert backward.data.validation == CorpusConfig(source="v.yy", target="v.xx") and backward.data.test is None
+    for each in (forward, backward):
+        assert (each.training.seed, each.training.max_minutes) == (DIVERSE.training.seed + 2, 3.0)
+        assert each.diversification == DiversificationConfig()
+    own = replace(DIVERSE, diversification=DiversificationConfig(models=1), training=TrainingConfig(max_minutes=7.0))
+    assert teacher_config(own, data, "forward_1").training.max_minutes == 7.0
+    separate = replace(
+        DIVERSE, model=ModelConfig(tied_embeddings="decoder"), tokenizer=TokenizerConfig(path="tok", joint=False)
+    )
+    paths = [teacher_config(separate, data, f"{name}_1").tokenizer.path for name in ("forward", "backward")]
+    assert paths == ["tok", ""], "its sides are the other way round"
 
 
 def test_a_tokenizer_that_is_there_stays_as_it_is() -> None:
