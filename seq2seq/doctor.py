@@ -346,16 +346,18 @@ def _of_training(
     sample = CorpusConfig(source=str(folder / "source"), target=str(folder / "target"))
     data = replace(config.data, train=(sample,), curriculum=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
-    hours = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
-    if config.training.max_minutes:
-        hours = min(hours, config.training.max_minutes / 60)
+    whole = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
+    hours = min(whole, config.training.max_minutes / 60 or whole)
+    teachers = 2 * config.diversification.models
+    hours_of_teacher = min(whole, (config.diversification.max_minutes or config.training.max_minutes) / 60 or whole)
     figures |= {
         "tokens_per_second": found.tokens_per_second,
         "memory_mb": found.peak_memory_mb,
-        "hours": hours,
+        "hours": config.recipe.ensemble * hours + teachers * hours_of_teacher,
     }
     if train.is_whole:
-        figures["epochs"] = 3600 * hours * found.tokens_per_second / max(figures["target_tokens"], 1)
+        text = figures["target_tokens"] * (1 + teachers)
+        figures["epochs"] = 3600 * hours * found.tokens_per_second / max(text, 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -94,10 +94,13 @@ class Pipeline:
             outputs=lambda: folder.files("data"),
             work=self.prepare,
         )
-        for corpus in self.synthetic:
-            if not corpus.is_given:
+        yield from (self._synthesis(corpus) for corpus in self.synthetic if corpus.is_given)
+        if self._has_trained():
+            self._check_text()  # what it was trained on stays, and so do the models that made it
+        else:
+            for corpus in self._diversifying():
                 yield self._teacher_training(corpus)
-            yield self._synthesis(corpus)
+                yield self._synthesis(corpus)
         yield Stage(
             name="train",
             settings=self._training_settings(),
@@ -161,7 +164,7 @@ class Pipeline:
         """Another model of the ensemble, trained like the first, but for its seed."""
         training = replace(self.config.training, seed=self.config.training.seed + int(member.name) - 1)
         stage = Stage(
-            name=f"train {member.name}",
+            name=_name_of_training(member.name),
             settings={**self._training_settings(), "average": self.config.recipe.average},
             inputs=lambda: [*self._training_text(), *self.folder.files("tokenizer")],
             outputs=lambda: self.folder.weights("*", member),
@@ -171,13 +174,17 @@ class Pipeline:
         )
         return stage
 
+    def _diversifying(self) -> list[SyntheticCorpus]:
+        """The corpora whose models are trained first."""
+        return [corpus for corpus in self.synthetic if not corpus.is_given]
+
     def _teacher_training(self, corpus: SyntheticCorpus) -> Stage:
         """A model that diversifies the training text, which it is trained on as it is."""
         run = Path(corpus.model)
         config = teacher_config(replace(self.config, decoding=self._decoding()), self.corpora(), corpus.name)
         names = ("data", "prepare", "noise", "tokenizer", "model")
         stage = Stage(
-            name=f"train {corpus.name}",
+            name=_name_of_training(corpus.name),
             settings={
                 **{name: value for section in names for name, value in self._settings(section).items()},
                 **flat({"training": to_dict(config.training)}),
@@ -202,8 +209,9 @@ class Pipeline:
             corpus.check()
         if overwrite:
             self.record.entries["train"] = {"discard": True}  # also after a kill, until training has begun anew
-            for member in self._members():
-                self.record.entries[self._further_training(member).name] = {"discard": True}
+            for name in self.record.entries:
+                if name.startswith(_name_of_training("")):
+                    self.record.entries[name] = {"discard": True}
         entry = self.record.entries.get("train", {})
         if not (self.run / "config.toml").exists() or "discard" in entry:
             return
@@ -222,11 +230,7 @@ class Pipeline:
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
         )
         if changed and self.folder.weights("step_*"):
-            told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
-            raise RecipeError(
-                f"{self.run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose "
-                "another --output, or --overwrite to train anew"
-            )
+            raise _trained_otherwise(self.run, before, self.settings | now, changed)
 
     def _check_mixture(self) -> None:
         """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
@@ -246,12 +250,8 @@ class Pipeline:
             RecipeError: if there are such.
         """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
-        made += [(self._further_training(member).name, f"ensemble/{member.name}") for member in self._members()]
-        made += [
-            (self._teacher_training(corpus).name, f"diversification/{corpus.name}")
-            for corpus in self.synthetic
-            if not corpus.is_given
-        ]
+        made += [(_name_of_training(member.name), f"ensemble/{member.name}") for member in self._members()]
+        made += [(_name_of_training(each.name), f"diversification/{each.name}") for each in self._diversifying()]
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
@@ -296,19 +296,15 @@ class Pipeline:
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        there = bool(self.folder.weights("step_*")) and "settings" in self.record.entries.get("train", {})
-        text = {path.name: digest for path, digest in zip(self._training_text(), self._digests(), strict=True)}
-        if there and self.record.entries["train"].get("text") != text:
-            raise RecipeError(
-                f"{self.run}: was trained on other text than it holds now; choose another --output, or --overwrite to "
-                "train anew"
-            )
-        if not there:
+        there = self._has_trained()
+        if there:
+            self._check_text()
+        else:
             clear_run(self.run)
         for corpus in self.synthetic:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
-        self.record.write("train", settings=self._training_settings(), text=text)
+        self.record.write("train", settings=self._training_settings(), text=_digests(self._training_text()))
         with _can_go_on():
             train(self._training_config(), self.run, device=self.device, resume=there)
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
@@ -327,12 +323,20 @@ class Pipeline:
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        fixed = {name: value for name, value in stage.settings.items() if name not in _MAY_CHANGE | {"average"}}
-        begun = self.record.fingerprint(replace(stage, settings=fixed))
-        there = bool(self.folder.weights("step_*", run)) and self.record.entries[stage.name].get("begun") == begun
-        if not there:
+        entry, settings = self.record.entries[stage.name], json.loads(json.dumps(dict(stage.settings)))
+        there = bool(self.folder.weights("step_*", run)) and "discard" not in entry
+        if there:
+            before = entry.get("settings", {})
+            names = sorted((before.keys() | settings.keys()) - _MAY_CHANGE - {"average"})
+            changed = [name for name in names if before.get(name) != settings.get(name)]
+            if changed:
+                raise _trained_otherwise(run, before, settings, changed)
+            if entry.get("text") != _digests(stage.inputs()):
+                raise _trained_on_other_text(run)
+        else:
             clear_run(run)
-        self.record.write(stage.name, begun=begun)
+        entry.pop("discard", None)
+        self.record.write(stage.name, settings=settings, text=_digests(stage.inputs()))
         given = Tokenizer.load(tokenizer) if tokenizer and not there else None
         with _can_go_on():
             train(config, run, tokenizer=given, device=self.device, resume=there)
@@ -374,11 +378,14 @@ class Pipeline:
 
     def remove_idle_means(self) -> None:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
-        if not self.config.recipe.average and "average" in self.record.entries:
+        if self.config.recipe.average:
+            return
+        runs = list(self.run.glob("diversification/*"))
+        if "average" in self.record.entries:
             del self.record.entries["average"]
-            for run in (self.run, *self.run.glob("ensemble/*"), *self.run.glob("diversification/*")):
-                for folder in run.glob("checkpoints/average_last_*"):
-                    remove_directory(folder)
+            runs += [self.run, *self.run.glob("ensemble/*")]
+        for folder in chain(*(run.glob("checkpoints/average_last_*") for run in runs)):
+            remove_directory(folder)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
@@ -498,8 +505,14 @@ class Pipeline:
     def _blocks(self, corpus: SyntheticCorpus) -> Path:
         return self.run / f".{corpus.name}"
 
-    def _digests(self) -> list[str]:
-        return [sha256_of(path) for path in self._training_text()]
+    def _has_trained(self) -> bool:
+        """Whether the run's own training has begun, and is to go on or to stay."""
+        entry = self.record.entries.get("train", {})
+        return bool(self.folder.weights("step_*")) and "settings" in entry
+
+    def _check_text(self) -> None:
+        if self.record.entries["train"].get("text") != _digests(self._training_text()):
+            raise _trained_on_other_text(self.run)
 
     def _num_averaged(self, run: Path | None = None) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
@@ -507,6 +520,31 @@ class Pipeline:
 
         whole = [folder for folder in checkpoints(run or self.run) if not read_info(folder).interrupted]
         return min(self.config.recipe.average, len(whole))
+
+
+def _name_of_training(name: str) -> str:
+    """Of the stage that trains another model than the run's own."""
+    return f"train {name}"
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
+    return {path.name: sha256_of(path) if path.exists() else "" for path in paths}
+
+
+def _trained_otherwise(
+    run: Path, before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]
+) -> RecipeError:
+    told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
+    return RecipeError(
+        f"{run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose another "
+        "--output, or --overwrite to train anew"
+    )
+
+
+def _trained_on_other_text(run: Path) -> RecipeError:
+    return RecipeError(
+        f"{run}: was trained on other text than there is now; choose another --output, or --overwrite to train anew"
+    )
 
 
 @contextmanager

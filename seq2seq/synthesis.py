@@ -1,6 +1,6 @@
 """Training text that a model makes for a recipe: a teacher's translations, and back-translations of monolingual text.
 
-Both may also be of the training text itself, by models that the recipe trains first (data diversification).
+For data diversification, models that the recipe trains first translate both sides of the training text itself.
 
 A run translates a text block by block, into a folder of its own, so that what was killed goes on with the blocks that
 are missing. Blocks belong to the text, the model and the settings that they were made with; with others, they are made
@@ -47,8 +47,8 @@ _NO_STAGES: dict[str, Any] = {
 class SyntheticCorpus:
     """A training corpus one side of which is translated by a run."""
 
-    name: str  # of its section in the config, its stage, and its folder in the run directory
-    setting: str  # the one that names the run
+    name: str  # of its stage, and of its folder in the run directory
+    setting: str  # the one that asks for it
     model: str  # the run, or a checkpoint
     languages: tuple[str, str]  # that the run is to translate between
     text: Path  # what it translates, one sentence a line
@@ -58,6 +58,7 @@ class SyntheticCorpus:
     tag: str = ""  # before each source
     weight: float = 1.0
     is_given: bool = True  # whether the run is there beforehand; otherwise the recipe trains it
+    decoding: DecodingConfig | None = None  # how the run translates, but for the beam; None: as its own config says
 
     def check(self) -> None:
         """Refuse what would go wrong, before anything is done.
@@ -136,8 +137,7 @@ class SyntheticCorpus:
 
     def _decoding(self) -> DecodingConfig:
         """As the run decodes, but for what is set here."""
-        run, _ = self._resolved()
-        given = load_config(run / "config.toml").decoding
+        given = self.decoding or load_config(self._resolved()[0] / "config.toml").decoding
         return replace(given, beam_size=self.beam_size, n_best=1, sample=self.sample, too_long="split")
 
     def _make_ready(self, work: Path) -> None:
@@ -176,14 +176,17 @@ def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus
                 sample=back.sample, tag=back.tag, weight=back.weight,
             )
         )  # fmt: skip
+    tag = config.data.train[0].tag if config.data.train else ""
+    decoding = replace(config.decoding, mbr="off")  # 32 candidates for all of the text are not meant
     for number in range(1, config.diversification.models + 1):
         for direction, text in (("forward", source_text), ("backward", target_text)):
             is_source, name = direction == "forward", f"{direction}_{number}"
             found.append(
                 SyntheticCorpus(
-                    name=name, setting="diversification.models", model=str(folder.teacher(name)),
+                    name=name, setting="diversification.models", model=str(folder.teacher(name)), is_given=False,
                     languages=languages if is_source else languages[::-1], text=text, is_source=is_source,
-                    beam_size=config.diversification.beam_size, is_given=False,
+                    decoding=replace(decoding, tag=tag if is_source else ""),
+                    beam_size=config.diversification.beam_size,
                 )
             )  # fmt: skip
     return found
@@ -205,7 +208,11 @@ def teacher_config(config: Config, data: DataConfig, name: str) -> Config:
 
 
 def _reversed(config: Config) -> Config:
-    """The same in the other direction. A tag says into which language to translate, so it has none."""
+    """The same in the other direction.
+
+    A tag says into which language to translate, so it has none. It learns its own tokenizer, since one that is there
+    may have a model for each side.
+    """
 
     def turned(corpus: CorpusConfig) -> CorpusConfig:
         return replace(corpus, source=corpus.target, target=corpus.source, tag="")
@@ -221,7 +228,7 @@ def _reversed(config: Config) -> Config:
     return replace(
         config,
         data=data,
-        tokenizer=config.tokenizer if config.tokenizer.joint else replace(config.tokenizer, path=""),
+        tokenizer=replace(config.tokenizer, path=""),
         decoding=replace(config.decoding, tag=""),
     )
 

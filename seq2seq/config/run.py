@@ -67,6 +67,11 @@ class Config:
                 f"`diversification.models` = {self.diversification.models}: its backward models cannot begin as "
                 "`training.initialise_from` says; leave one of the two out"
             )
+        if self.diversification.models and self.distillation.teacher and not self.distillation.original_weight:
+            raise ConfigError(
+                f"`diversification.models` = {self.diversification.models}: adds to the original text, of which "
+                "`distillation.original_weight` = 0 leaves nothing; set it to 1"
+            )
         if self.recipe.average > self.training.keep_checkpoints:
             raise ConfigError(
                 f"`recipe.average` = {self.recipe.average}: is over "

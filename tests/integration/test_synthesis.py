@@ -134,9 +134,14 @@ def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Translator, "translate", stop)
         run(recipe, *options)
+    with pytest.raises(RecipeError, match=r"forward_1: was trained with other settings: training\.seed = 3 \(was 2\)"):
+        run(recipe, *options, "training.seed=2")
     told = run(recipe, *options)
     assert told == [f"== {stage}{': done already' if i < 2 else ''}" for i, stage in enumerate(stages)]
-    assert run(recipe, *options) == [f"== {stage}: done already" for stage in stages]
+    rest = [*stages[:2], *stages[6:]]
+    assert run(recipe, *options) == [f"== {stage}: done already" for stage in rest]
+    more = (*options, "training.steps=6", "recipe.average=0")
+    assert run(recipe, *more) == [*(f"== {stage}: done already" for stage in stages[:2]), "== train", *told[-2:]]
 
     folder = recipe.parent / "run"
     backward = load_config(folder / "diversification" / "backward_1" / "config.toml")
