@@ -124,9 +124,10 @@ class Pipeline:
                 **self._settings("decoding"),
                 **self._settings("training.validation_metric"),
                 **self._settings("recipe.average"),
+                **self._settings("diversification.together"),
             },
             inputs=lambda: [
-                *chain(*(folder.weights("*", member) for member in (run, *members))),
+                *chain(*(folder.weights("*", each) for each in self._runs_that_translate())),
                 *folder.files("tokenizer"),
                 *folder.test_text("data", 0),
             ],
@@ -160,6 +161,11 @@ class Pipeline:
         """The runs of an ensemble beside the first, which is the run itself."""
         return [self.folder.member(number) for number in range(2, self.config.recipe.ensemble + 1)]
 
+    def _runs_that_translate(self) -> list[Path]:
+        """The run itself, those that translate with it, and the one that chooses among translations."""
+        reverse = self.folder.reverse(self.config)
+        return [self.run, *self.folder.partners(self.config), *([reverse] if reverse else [])]
+
     def _further_training(self, member: Path) -> Stage:
         """Another model of the ensemble, trained like the first, but for its seed."""
         training = replace(self.config.training, seed=self.config.training.seed + int(member.name) - 1)
@@ -178,21 +184,28 @@ class Pipeline:
         """The corpora whose models are trained first."""
         return [corpus for corpus in self.synthetic if not corpus.is_given]
 
+    def _forward_models(self) -> list[Path]:
+        """The runs of this direction that diversify the training text; the first one's tokenizer is that of all."""
+        return self.folder.teachers(self.config.diversification, "forward")
+
     def _teacher_training(self, corpus: SyntheticCorpus) -> Stage:
         """A model that diversifies the training text, which it is trained on as it is."""
         run = Path(corpus.model)
-        config = teacher_config(replace(self.config, decoding=self._decoding()), self.corpora(), corpus.name)
-        names = ("data", "prepare", "noise", "tokenizer", "model")
+        recipe = replace(self.config, decoding=self._decoding())
+        config = teacher_config(recipe, self.corpora(), corpus.name, self.synthetic)
+        first = self._forward_models()[0]
+        shared = first / "tokenizer" if corpus.is_source and run != first else None
+        names = ("data", "prepare", "noise", "model")
         stage = Stage(
             name=_name_of_training(corpus.name),
             settings={
                 **{name: value for section in names for name, value in self._settings(section).items()},
-                **flat({"training": to_dict(config.training)}),
+                **flat({"tokenizer": to_dict(config.tokenizer), "training": to_dict(config.training)}),
                 "average": self.config.recipe.average,
             },
             inputs=self._own_text,
             outputs=lambda: self.folder.weights("*", run),
-            work=lambda: self.train_beside(stage, run, config),
+            work=lambda: self.train_beside(stage, run, config, shared),
         )
         return stage
 
@@ -290,6 +303,7 @@ class Pipeline:
 
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
+        from seq2seq.data.tokenizer import Tokenizer
         from seq2seq.devices import choose_device
         from seq2seq.memory import peak_memory_of_children_mb
         from seq2seq.training.cpu_processes import num_processes
@@ -305,8 +319,10 @@ class Pipeline:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=_digests(self._training_text()))
+        teachers = [] if there else self._forward_models()
+        tokenizer = Tokenizer.load(teachers[0] / "tokenizer") if teachers else None
         with _can_go_on():
-            train(self._training_config(), self.run, device=self.device, resume=there)
+            train(self._training_config(), self.run, tokenizer=tokenizer, device=self.device, resume=there)
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
         self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
 
@@ -413,8 +429,9 @@ class Pipeline:
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
         _, checkpoint = resolve(self.run)
-        members = [resolve(member)[1] for member in self._members()]
-        translator = Translator.load(checkpoint, self.device, ensemble=members)
+        members = [resolve(partner)[1] for partner in self.folder.partners(self.config)]
+        reverse = self.folder.reverse(self.config)
+        translator = Translator.load(checkpoint, self.device, ensemble=members, rerank_by=reverse)
         texts = {path.name: list(read_lines(path)) for path in self.folder.test_text("data", 0)}
         total = sum(map(len, texts.values()))
         self.report(f"translating {total:,} sentences with {checkpoint.name}")
@@ -447,7 +464,7 @@ class Pipeline:
         figures: dict[str, Any] = {
             "sentences": sentences["test"],
             "checkpoint": entries["translate"]["checkpoint"],
-            "models": self.config.recipe.ensemble,
+            "models": len(self._runs_that_translate()),
             "sentences_per_second": entries["translate"]["sentences_per_second"],
             "steps": info.step,
             "training_seconds": round(info.training_seconds, 1),  # of the first model
@@ -488,7 +505,8 @@ class Pipeline:
         names_of_sections = ("data", "prepare", "noise", "tokenizer", "model", "training")
         sections = [self._settings(section) for section in names_of_sections]
         sections += [self._settings(corpus.name) for corpus in self.synthetic if corpus.is_given]
-        sections += [self._settings("diversification")] if self.config.diversification.models else []
+        if self.config.diversification.models:
+            sections += [self._settings(f"diversification.{name}") for name in ("models", "max_minutes", "beam_size")]
         own = {"--data": self.local is not None} | {name: self.settings[name] for name in names}
         return {name: value for section in (*sections, own) for name, value in section.items()}
 

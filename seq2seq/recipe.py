@@ -37,6 +37,7 @@ from seq2seq.evaluation import Score, Scores, format_scores
 from seq2seq.fetch import say
 from seq2seq.files import remove_leftovers
 from seq2seq.pipeline import Pipeline
+from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
 
 
@@ -180,8 +181,10 @@ def _do(stage: Stage, pipeline: Pipeline) -> None:
 def describe(result: RecipeResult) -> str:
     """The result for people: scores with signatures, sample translations, and the next commands to type."""
     config, run = result.recipe.config, shlex.quote(str(result.run))
-    data, others = config.data, range(2, config.recipe.ensemble + 1)
-    ensemble = "".join(f" --ensemble {shlex.quote(str(result.run / 'ensemble' / str(number)))}" for number in others)
+    data, folder = config.data, RunFolder(result.run, (config.data.source_language, config.data.target_language))
+    ensemble = "".join(f" --ensemble {shlex.quote(str(partner))}" for partner in folder.partners(config))
+    if reverse := folder.reverse(config):
+        ensemble += f" --rerank-by {shlex.quote(str(reverse))}"
     source, reference = (
         shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
     )

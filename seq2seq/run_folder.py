@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq.config import CorpusConfig
+from seq2seq.config import Config, CorpusConfig, DiversificationConfig
 
 
 class RunFolder(NamedTuple):
@@ -43,6 +43,21 @@ class RunFolder(NamedTuple):
     def teacher(self, name: str) -> Path:
         """The run of a model that diversifies the training text."""
         return self.path / "diversification" / name
+
+    def teachers(self, config: DiversificationConfig, direction: str) -> list[Path]:
+        """The runs of all such models of a direction, `forward` or `backward`."""
+        return [self.teacher(f"{direction}_{number}") for number in range(1, config.models + 1)]
+
+    def partners(self, config: Config) -> list[Path]:
+        """The runs that translate together with the run itself."""
+        members = [self.member(number) for number in range(2, config.recipe.ensemble + 1)]
+        together = config.diversification.together
+        return [*members, *(self.teachers(config.diversification, "forward") if together else [])]
+
+    def reverse(self, config: Config) -> Path | None:
+        """The run that chooses among translations; None where none does."""
+        together = config.diversification.together
+        return self.teachers(config.diversification, "backward")[0] if together else None
 
     def weights(self, pattern: str, run: Path | None = None) -> list[Path]:
         """The weights of checkpoints with such names, of the run or of another one."""

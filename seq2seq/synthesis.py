@@ -192,18 +192,22 @@ def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus
     return found
 
 
-def teacher_config(config: Config, data: DataConfig, name: str) -> Config:
+def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[SyntheticCorpus] = ()) -> Config:
     """The config of a model that diversifies the training text.
 
     Args:
         config: of the recipe, with `decoding` as its run translates.
         data: the text to train on.
         name: of the corpus that the model is to make, such as `backward_2`.
+        made: all corpora that are made.
     """
     direction, _, number = name.partition("_")
     training, minutes = config.training, config.diversification.max_minutes
     training = replace(training, seed=training.seed + int(number), max_minutes=minutes or training.max_minutes)
-    config = replace(config, data=data, training=training, **_NO_STAGES)
+    # What is learnt here is the tokenizer of the model that learns from all corpora, which must know their tags.
+    tags = [corpus.tag for corpus in made if corpus.tag]
+    tokenizer = config.tokenizer if config.tokenizer.path else with_tags(config.tokenizer, tags)
+    config = replace(config, data=data, training=training, tokenizer=tokenizer, **_NO_STAGES)
     return config if direction == "forward" else _reversed(config)
 
 

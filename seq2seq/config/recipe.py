@@ -70,9 +70,16 @@ class DiversificationConfig:
         float, "what `training.max_minutes` is for each of them; 0: as for the model that learns from them"
     ] = 0.0
     beam_size: Annotated[int, "beam size that they translate with; all else is as `decoding` says"] = 5
+    together: Annotated[
+        bool,
+        "translate test text with them, too: the forward ones join the ensemble, and the first backward one chooses "
+        "among `decoding.candidates` by `decoding.reverse_weight`",
+    ] = False
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
+        """Check the bounds and what must fit together."""
+        if self.together and not self.models:
+            raise ConfigError("`diversification.together` = true: there are no models; set `diversification.models`")
         at_least("diversification.models", self.models, 0)
         at_least("diversification.max_minutes", self.max_minutes, 0)
         at_least("diversification.beam_size", self.beam_size, 1)

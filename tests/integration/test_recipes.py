@@ -35,7 +35,8 @@ TINY = [
     "model.d_model=16", "model.d_ff=16", "model.num_heads=2",
     "tokenizer.vocab_size=290", "tokenizer.byte_fallback=true",
     "recipe.validation_size=5", "recipe.test_size=5", "recipe.samples=2", "decoding.beam_size=2",
-    "decoding.max_length_ratio=1.0", "decoding.max_length_offset=2",
+    "decoding.max_length_ratio=1.0", "decoding.max_length_offset=2", "decoding.min_length_ratio=0.5",
+    "prepare.drop_mojibake=false", "prepare.max_ratio=1000",  # an untrained model may say anything
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, RecipeError
 from seq2seq.pipeline import Pipeline
-from seq2seq.recipe import load_recipe, run_recipe
+from seq2seq.recipe import describe, load_recipe, run_recipe
 from seq2seq.stages import StageRecord
 from seq2seq.training.trainer import train
 from tests.conftest import CONFIG
@@ -127,6 +127,7 @@ def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
     stages = ["fetch", "prepare", "train forward_1", "forward_1", "train backward_1", "backward_1"]
     stages += ["train", "average", "translate", "evaluate"]
     options = ("training.checkpoint_every=2", "training.keep_checkpoints=3", "decoding.min_length_ratio=1.0")
+    options += ("decoding.candidates=4",)
 
     def stop(*arguments: object) -> object:
         raise KeyboardInterrupt  # when the first model is validated
@@ -140,10 +141,16 @@ def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
     assert told == [f"== {stage}{': done already' if i < 2 else ''}" for i, stage in enumerate(stages)]
     rest = [*stages[:2], *stages[6:]]
     assert run(recipe, *options) == [f"== {stage}: done already" for stage in rest]
+    folder = recipe.parent / "run"
     more = (*options, "training.steps=6", "recipe.average=0")
     assert run(recipe, *more) == [*(f"== {stage}: done already" for stage in stages[:2]), "== train", *told[-2:]]
-
-    folder = recipe.parent / "run"
+    together = load_recipe(recipe, [*more, "diversification.together=true"])
+    described = describe(run_recipe(together, folder, recipe.parent / "local", "cpu"))
+    runs = [str(folder / "diversification" / name) for name in ("forward_1", "backward_1")]
+    assert f" {folder} --ensemble {runs[0]} --rerank-by {runs[1]} --source" in described
+    by_hand = Translator.load(folder, ensemble=runs[:1], rerank_by=runs[1])
+    found = [each.text for each in by_hand.translate(lines(folder / "data" / "test.de"))]
+    assert lines(folder / "translations" / "test.en") == found
     backward = load_config(folder / "diversification" / "backward_1" / "config.toml")
     assert (backward.data.source_language, backward.data.target_language) == ("en", "de")
     sources, targets = (lines(folder / "data" / f"train.{language}") for language in ("de", "en"))

@@ -254,6 +254,8 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
         (b"[training]\nr_drop = 5\n[model]\ndropout = 0.0\n", "`training.r_drop` = 5.0: compares what"),
         (b"[distillation]\nweight = 0\n", "`distillation.weight` = 0: leaves nothing"),
+        (b"[diversification]\ntogether = true\n", "`diversification.together` = true: there are no models"),
+        (b"[diversification]\nmodels = 1\n[distillation]\nteacher = 'r'\n", "`diversification.models` = 1: adds to"),
         (b"[diversification]\nmodels = 1\n[training]\ninitialise_from = 'r'\n", "`diversification.models` = 1: its"),
         (b"[back_translation]\nmonolingual = 'a'\n", "`back_translation.reverse_model` = '': goes with the other one"),
         (b"[back_translation]\ntag = 'a b'\n", "`back_translation.tag` = 'a b': holds space"),

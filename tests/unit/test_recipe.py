@@ -61,7 +61,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         info = CheckpointInfo(step=20, tokenizer_hash="x", target_tokens_seen=1000, training_seconds=10.0)
         write_json(folder / "checkpoint.json", vars(info))
 
-    def fake_train(config: object, run: Path, *, device: str, resume: bool) -> None:
+    def fake_train(config: object, run: Path, *, tokenizer: None, device: str, resume: bool) -> None:
         done.append("resumed" if resume else "trained")
         (run / "tokenizer").mkdir(exist_ok=True)
         (run / "tokenizer" / "joint.model").write_text("pieces")

@@ -228,6 +228,9 @@ def test_a_backward_model_is_trained_on_the_same_text_turned_round() -> None:
         assert each.diversification == DiversificationConfig()
     own = replace(DIVERSE, diversification=DiversificationConfig(models=1), training=TrainingConfig(max_minutes=7.0))
     assert teacher_config(own, data, "forward_1").training.max_minutes == 7.0
+    back = replace(DIVERSE, back_translation=BackTranslationConfig(monolingual="m", reverse_model="r"))
+    learnt = teacher_config(back, data, "forward_1", synthetic_corpora(back, FOLDER))
+    assert learnt.tokenizer.user_symbols == ("<bt>",), "it is the tokenizer of all"
     given = replace(DIVERSE, tokenizer=TokenizerConfig(path="tok"))
     paths = [teacher_config(given, data, f"{name}_1").tokenizer.path for name in ("forward", "backward")]
     assert paths == ["tok", ""], "its sides may be the other way round"
