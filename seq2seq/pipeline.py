@@ -47,7 +47,7 @@ _MAY_CHANGE = {
         "steps", "max_minutes", "cpu_processes", "log_every", "validate_every", "validation_metric",
         "validation_beam_size", "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
     )
-}  # fmt: skip
+} | {"recipe.average"}  # fmt: skip
 
 SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -171,11 +171,11 @@ class Pipeline:
         training = replace(self.config.training, seed=self.config.training.seed + int(member.name) - 1)
         stage = Stage(
             name=_name_of_training(member.name),
-            settings={**self._training_settings(), "average": self.config.recipe.average},
+            settings={**self._training_settings(), **self._settings("recipe.average")},
             inputs=lambda: [*self._training_text(), *self.folder.files("tokenizer")],
             outputs=lambda: self.folder.weights("*", member),
             work=lambda: self.train_beside(
-                stage, member, replace(self._training_config(), training=training), self.run / "tokenizer"
+                stage, member, replace(self._training_config(), training=training), self._tokenizer
             ),
         )
         return stage
@@ -188,24 +188,32 @@ class Pipeline:
         """The runs of this direction that diversify the training text; the first one's tokenizer is that of all."""
         return self.folder.teachers(self.config.diversification, "forward")
 
+    def _tokenizer_of_all(self, run: Path) -> Tokenizer | None:
+        """The first forward model's, for itself None, and for backward ones if it has one vocabulary for both sides."""
+        from seq2seq.data.tokenizer import Tokenizer
+
+        if run == (first := self._forward_models()[0]):
+            return None
+        found = Tokenizer.load(first / "tokenizer")
+        is_forward = run in (self.run, *self._forward_models())
+        return found if is_forward or len(set(found.model_files)) == 1 else None
+
     def _teacher_training(self, corpus: SyntheticCorpus) -> Stage:
         """A model that diversifies the training text, which it is trained on as it is."""
         run = Path(corpus.model)
         recipe = replace(self.config, decoding=self._decoding())
         config = teacher_config(recipe, self.corpora(), corpus.name, self.synthetic)
-        first = self._forward_models()[0]
-        shared = first / "tokenizer" if corpus.is_source and run != first else None
         names = ("data", "prepare", "noise", "model")
         stage = Stage(
             name=_name_of_training(corpus.name),
             settings={
                 **{name: value for section in names for name, value in self._settings(section).items()},
                 **flat({"tokenizer": to_dict(config.tokenizer), "training": to_dict(config.training)}),
-                "average": self.config.recipe.average,
+                **self._settings("recipe.average"),
             },
             inputs=self._own_text,
             outputs=lambda: self.folder.weights("*", run),
-            work=lambda: self.train_beside(stage, run, config, shared),
+            work=lambda: self.train_beside(stage, run, config, partial(self._tokenizer_of_all, run)),
         )
         return stage
 
@@ -233,17 +241,8 @@ class Pipeline:
             raise RecipeError(
                 f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
             )
-        now = json.loads(json.dumps(self._training_settings()))
-        # Settings that the version before did not know had their defaults.
-        of_corpus, defaults = to_dict(CorpusConfig(path="some")) | {"path": ""}, flat(config_to_dict(Config()))
-        defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
-        before = {name: defaults[name] for name in now if name in defaults} | before
-        before["data.train"] = [of_corpus | each for each in before.get("data.train") or []]
-        changed = sorted(
-            name for name in before.keys() | now.keys() if before.get(name) != now.get(name) and name not in _MAY_CHANGE
-        )
-        if changed and self.folder.weights("step_*"):
-            raise _trained_otherwise(self.run, before, self.settings | now, changed)
+        if self.folder.weights("step_*"):
+            _refuse_changes(self.run, before, self.settings, self._training_settings())
 
     def _check_mixture(self) -> None:
         """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
@@ -303,7 +302,6 @@ class Pipeline:
 
     def train(self) -> None:
         """Train, or go on with a training that was stopped."""
-        from seq2seq.data.tokenizer import Tokenizer
         from seq2seq.devices import choose_device
         from seq2seq.memory import peak_memory_of_children_mb
         from seq2seq.training.cpu_processes import num_processes
@@ -311,53 +309,54 @@ class Pipeline:
         from seq2seq.training.trainer import train
 
         there = self._has_trained()
-        if there:
-            self._check_text()
-        else:
+        if not there:
             clear_run(self.run)
         for corpus in self.synthetic:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
         self.record.write("train", settings=self._training_settings(), text=_digests(self._training_text()))
-        teachers = [] if there else self._forward_models()
-        tokenizer = Tokenizer.load(teachers[0] / "tokenizer") if teachers else None
+        tokenizer = None if there or not self._forward_models() else self._tokenizer_of_all(self.run)
         with _can_go_on():
             train(self._training_config(), self.run, tokenizer=tokenizer, device=self.device, resume=there)
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
         self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
 
-    def train_beside(self, stage: Stage, run: Path, config: Config, tokenizer: Path | None = None) -> None:
+    def _tokenizer(self) -> Tokenizer:
+        from seq2seq.data.tokenizer import Tokenizer
+
+        return Tokenizer.load(self.run / "tokenizer")
+
+    def train_beside(
+        self, stage: Stage, run: Path, config: Config, tokenizer: Callable[[], Tokenizer | None]
+    ) -> None:
         """Train another model than the run's own, or go on with it, and average its checkpoints.
 
         Args:
             stage: which this is the work of.
             run: where to train it.
             config: what to train.
-            tokenizer: the one to take; by default, as the config says.
+            tokenizer: gives the one to take; None: as the config says.
         """
-        from seq2seq.data.tokenizer import Tokenizer
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        entry, settings = self.record.entries[stage.name], json.loads(json.dumps(dict(stage.settings)))
-        there = bool(self.folder.weights("step_*", run)) and "discard" not in entry
-        if there:
-            before = entry.get("settings", {})
-            names = sorted((before.keys() | settings.keys()) - _MAY_CHANGE - {"average"})
-            changed = [name for name in names if before.get(name) != settings.get(name)]
-            if changed:
-                raise _trained_otherwise(run, before, settings, changed)
-            if entry.get("text") != _digests(stage.inputs()):
-                raise _trained_on_other_text(run)
-        else:
+        entry, text = self.record.entries[stage.name], _digests(stage.inputs())
+        # The version before noted `begun` alone, beside which `discard` says nothing, and trained members only.
+        there = bool(self.folder.weights("step_*", run)) and ("discard" not in entry or "begun" in entry)
+        if not there:
             clear_run(run)
+        elif "settings" in entry:
+            _refuse_changes(run, entry["settings"], stage.settings, stage.settings)
+            if entry["text"] != text:
+                raise _trained_on_other_text(run)
         entry.pop("discard", None)
-        self.record.write(stage.name, settings=settings, text=_digests(stage.inputs()))
-        given = Tokenizer.load(tokenizer) if tokenizer and not there else None
+        self.record.write(stage.name, settings=dict(stage.settings), text=text)
         with _can_go_on():
-            train(config, run, tokenizer=given, device=self.device, resume=there)
+            train(config, run, tokenizer=None if there else tokenizer(), device=self.device, resume=there)
         if self.config.recipe.average:
             self._average(run)
+        else:
+            _remove_means(run)
 
     def _training_config(self) -> Config:
         corpora = self.corpora()
@@ -394,14 +393,10 @@ class Pipeline:
 
     def remove_idle_means(self) -> None:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
-        if self.config.recipe.average:
-            return
-        runs = list(self.run.glob("diversification/*"))
-        if "average" in self.record.entries:
+        if not self.config.recipe.average and "average" in self.record.entries:
             del self.record.entries["average"]
-            runs += [self.run, *self.run.glob("ensemble/*")]
-        for folder in chain(*(run.glob("checkpoints/average_last_*") for run in runs)):
-            remove_directory(folder)
+            for run in (self.run, *self.run.glob("ensemble/*")):
+                _remove_means(run)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
@@ -545,18 +540,40 @@ def _name_of_training(name: str) -> str:
     return f"train {name}"
 
 
+def _remove_means(run: Path) -> None:
+    for folder in run.glob("checkpoints/average_last_*"):
+        remove_directory(folder)
+
+
 def _digests(paths: Sequence[Path]) -> dict[str, str]:
     return {path.name: sha256_of(path) if path.exists() else "" for path in paths}
 
 
-def _trained_otherwise(
-    run: Path, before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]
-) -> RecipeError:
-    told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
-    return RecipeError(
-        f"{run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose another "
-        "--output, or --overwrite to train anew"
-    )
+def _refuse_changes(
+    run: Path, before: Mapping[str, Any], settings: Mapping[str, Any], needed: Mapping[str, Any]
+) -> None:
+    """Refuse to go on with a training whose settings were others.
+
+    Args:
+        run: of the training.
+        before: the settings that it depends on, as they were noted.
+        settings: all as they are.
+        needed: those of them that it depends on.
+    """
+    now = json.loads(json.dumps(dict(needed)))
+    # Settings that the version before did not know had their defaults.
+    of_corpus, defaults = to_dict(CorpusConfig(path="some")) | {"path": ""}, flat(config_to_dict(Config()))
+    defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
+    before = {name: defaults[name] for name in now if name in defaults} | dict(before)
+    before["data.train"] = [of_corpus | each for each in before.get("data.train") or []]
+    names = sorted((before.keys() | now.keys()) - _MAY_CHANGE)
+    if changed := [name for name in names if before.get(name) != now.get(name)]:
+        now = {**settings, **now}
+        told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
+        raise RecipeError(
+            f"{run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose another "
+            "--output, or --overwrite to train anew"
+        )
 
 
 def _trained_on_other_text(run: Path) -> RecipeError:

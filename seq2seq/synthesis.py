@@ -57,8 +57,12 @@ class SyntheticCorpus:
     sample: bool = False
     tag: str = ""  # before each source
     weight: float = 1.0
-    is_given: bool = True  # whether the run is there beforehand; otherwise the recipe trains it
-    decoding: DecodingConfig | None = None  # how the run translates, but for the beam; None: as its own config says
+    decoding: DecodingConfig | None = None  # of a run that the recipe trains; None: the run is there, and its config
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the run is there beforehand."""
+        return self.decoding is None
 
     def check(self) -> None:
         """Refuse what would go wrong, before anything is done.
@@ -177,13 +181,16 @@ def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus
             )
         )  # fmt: skip
     tag = config.data.train[0].tag if config.data.train else ""
-    decoding = replace(config.decoding, mbr="off")  # 32 candidates for all of the text are not meant
+    none = DecodingConfig()
+    decoding = replace(  # there is no choice among candidates: 32 of them for all of the text are not meant
+        config.decoding, n_best=1, mbr="off", candidates=none.candidates, reverse_weight=none.reverse_weight
+    )
     for number in range(1, config.diversification.models + 1):
         for direction, text in (("forward", source_text), ("backward", target_text)):
             is_source, name = direction == "forward", f"{direction}_{number}"
             found.append(
                 SyntheticCorpus(
-                    name=name, setting="diversification.models", model=str(folder.teacher(name)), is_given=False,
+                    name=name, setting="diversification.models", model=str(folder.teacher(name)),
                     languages=languages if is_source else languages[::-1], text=text, is_source=is_source,
                     decoding=replace(decoding, tag=tag if is_source else ""),
                     beam_size=config.diversification.beam_size,
@@ -203,7 +210,8 @@ def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[S
     """
     direction, _, number = name.partition("_")
     training, minutes = config.training, config.diversification.max_minutes
-    training = replace(training, seed=training.seed + int(number), max_minutes=minutes or training.max_minutes)
+    # Seeds that no model of an ensemble has, since these may translate together.
+    training = replace(training, seed=training.seed + 100 * int(number), max_minutes=minutes or training.max_minutes)
     # What is learnt here is the tokenizer of the model that learns from all corpora, which must know their tags.
     tags = [corpus.tag for corpus in made if corpus.tag]
     tokenizer = config.tokenizer if config.tokenizer.path else with_tags(config.tokenizer, tags)
@@ -214,8 +222,8 @@ def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[S
 def _reversed(config: Config) -> Config:
     """The same in the other direction.
 
-    A tag says into which language to translate, so it has none. It learns its own tokenizer, since one that is there
-    may have a model for each side.
+    A tag says into which language to translate, so it has none. If it is given no tokenizer, it learns its own: one
+    that is there may have a model for each side.
     """
 
     def turned(corpus: CorpusConfig) -> CorpusConfig:

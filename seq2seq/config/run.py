@@ -72,6 +72,11 @@ class Config:
                 f"`diversification.models` = {self.diversification.models}: adds to the original text, of which "
                 "`distillation.original_weight` = 0 leaves nothing; set it to 1"
             )
+        if self.diversification.together and self.decoding.mbr != "off":
+            raise ConfigError(
+                f"`decoding.mbr` = {self.decoding.mbr!r}: chooses among candidates, and so does the backward model of "
+                "`diversification.together`; leave one of the two out"
+            )
         if self.recipe.average > self.training.keep_checkpoints:
             raise ConfigError(
                 f"`recipe.average` = {self.recipe.average}: is over "

@@ -256,6 +256,7 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[distillation]\nweight = 0\n", "`distillation.weight` = 0: leaves nothing"),
         (b"[diversification]\ntogether = true\n", "`diversification.together` = true: there are no models"),
         (b"[diversification]\nmodels = 1\n[distillation]\nteacher = 'r'\n", "`diversification.models` = 1: adds to"),
+        (b"[diversification]\nmodels = 1\ntogether = true\n[decoding]\nmbr = 'bleu'\n", "`decoding.mbr` = 'bleu': ch"),
         (b"[diversification]\nmodels = 1\n[training]\ninitialise_from = 'r'\n", "`diversification.models` = 1: its"),
         (b"[back_translation]\nmonolingual = 'a'\n", "`back_translation.reverse_model` = '': goes with the other one"),
         (b"[back_translation]\ntag = 'a b'\n", "`back_translation.tag` = 'a b': holds space"),
