@@ -224,6 +224,7 @@ def test_sampling_depends_on_the_seed_alone(seq2seq, trained_run, sentences):
 def translating(script, trained_run):
     """A process that translates what is typed."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests that a shell started in the background
     with subprocess.Popen([script, "translate", str(trained_run)], **pipes) as running:
         yield running
         running.kill()
