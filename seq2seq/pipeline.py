@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.config import (
     Config,
-    CorpusConfig,
     DataConfig,
     DecodingConfig,
     PrepareConfig,
@@ -29,7 +27,8 @@ from seq2seq.data.corpus import read_corpus, read_lines, write_lines
 from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
-from seq2seq.files import atomic_directory, remove_directory, sha256_of, write_json
+from seq2seq.files import atomic_directory, remove_directory, write_json
+from seq2seq.going_on import digests, refuse_changes, refuse_other_text
 from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
@@ -39,15 +38,6 @@ from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, teacher_config
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
     from seq2seq.model.transformer import Transformer
-
-# Settings that a training can take up when it goes on; all others would have made another model.
-_MAY_CHANGE = {
-    f"training.{name}"
-    for name in (
-        "steps", "max_minutes", "cpu_processes", "log_every", "validate_every", "validation_metric",
-        "validation_beam_size", "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
-    )
-} | {"recipe.average"}  # fmt: skip
 
 SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -116,8 +106,7 @@ class Pipeline:
                 outputs=lambda: folder.weights(f"average_last_{self._num_averaged()}"),
                 work=self.average,
             )
-        members = self._members()
-        yield from map(self._further_training, members)
+        yield from map(self._further_training, folder.members(self.config))
         yield Stage(
             name="translate",
             settings={
@@ -156,10 +145,6 @@ class Pipeline:
         told = self.record.entries.get("translate", {})
         steps = [path.parent.name for path in self.folder.weights("step_*")][-1:]
         return {"steps": steps, **{name: told.get(name) for name in ("checkpoint", "sentences_per_second")}}
-
-    def _members(self) -> list[Path]:
-        """The runs of an ensemble beside the first, which is the run itself."""
-        return [self.folder.member(number) for number in range(2, self.config.recipe.ensemble + 1)]
 
     def _runs_that_translate(self) -> list[Path]:
         """The run itself, those that translate with it, and the one that chooses among translations."""
@@ -242,7 +227,7 @@ class Pipeline:
                 f"{self.run}: holds a run that no recipe made; choose another --output, or --overwrite it"
             )
         if self.folder.weights("step_*"):
-            _refuse_changes(self.run, before, self.settings, self._training_settings())
+            refuse_changes(self.run, before, self.settings, self._training_settings())
 
     def _check_mixture(self) -> None:
         """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
@@ -262,8 +247,8 @@ class Pipeline:
             RecipeError: if there are such.
         """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
-        made += [(_name_of_training(member.name), f"ensemble/{member.name}") for member in self._members()]
-        made += [(_name_of_training(each.name), f"diversification/{each.name}") for each in self._diversifying()]
+        others = [*self.folder.members(self.config), *(Path(corpus.model) for corpus in self._diversifying())]
+        made += [(_name_of_training(run.name), str(run.relative_to(self.run))) for run in others]
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
@@ -314,7 +299,7 @@ class Pipeline:
         for corpus in self.synthetic:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
         self.record.entries["train"].pop("discard", None)
-        self.record.write("train", settings=self._training_settings(), text=_digests(self._training_text()))
+        self.record.write("train", settings=self._training_settings(), text=digests(self._training_text()))
         tokenizer = None if there or not self._forward_models() else self._tokenizer_of_all(self.run)
         with _can_go_on():
             train(self._training_config(), self.run, tokenizer=tokenizer, device=self.device, resume=there)
@@ -340,15 +325,14 @@ class Pipeline:
         from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
-        entry, text = self.record.entries[stage.name], _digests(stage.inputs())
+        entry, text = self.record.entries[stage.name], digests(stage.inputs())
         # The version before noted `begun` alone, beside which `discard` says nothing, and trained members only.
         there = bool(self.folder.weights("step_*", run)) and ("discard" not in entry or "begun" in entry)
         if not there:
             clear_run(run)
         elif "settings" in entry:
-            _refuse_changes(run, entry["settings"], stage.settings, stage.settings)
-            if entry["text"] != text:
-                raise _trained_on_other_text(run)
+            refuse_changes(run, entry["settings"], stage.settings, stage.settings)
+            refuse_other_text(run, entry["text"], text)
         entry.pop("discard", None)
         self.record.write(stage.name, settings=dict(stage.settings), text=text)
         with _can_go_on():
@@ -524,8 +508,7 @@ class Pipeline:
         return bool(self.folder.weights("step_*")) and "settings" in entry
 
     def _check_text(self) -> None:
-        if self.record.entries["train"].get("text") != _digests(self._training_text()):
-            raise _trained_on_other_text(self.run)
+        refuse_other_text(self.run, self.record.entries["train"].get("text"), digests(self._training_text()))
 
     def _num_averaged(self, run: Path | None = None) -> int:
         """Checkpoints to average: fewer than asked for where training ended before there were so many."""
@@ -543,43 +526,6 @@ def _name_of_training(name: str) -> str:
 def _remove_means(run: Path) -> None:
     for folder in run.glob("checkpoints/average_last_*"):
         remove_directory(folder)
-
-
-def _digests(paths: Sequence[Path]) -> dict[str, str]:
-    return {path.name: sha256_of(path) if path.exists() else "" for path in paths}
-
-
-def _refuse_changes(
-    run: Path, before: Mapping[str, Any], settings: Mapping[str, Any], needed: Mapping[str, Any]
-) -> None:
-    """Refuse to go on with a training whose settings were others.
-
-    Args:
-        run: of the training.
-        before: the settings that it depends on, as they were noted.
-        settings: all as they are.
-        needed: those of them that it depends on.
-    """
-    now = json.loads(json.dumps(dict(needed)))
-    # Settings that the version before did not know had their defaults.
-    of_corpus, defaults = to_dict(CorpusConfig(path="some")) | {"path": ""}, flat(config_to_dict(Config()))
-    defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
-    before = {name: defaults[name] for name in now if name in defaults} | dict(before)
-    before["data.train"] = [of_corpus | each for each in before.get("data.train") or []]
-    names = sorted((before.keys() | now.keys()) - _MAY_CHANGE)
-    if changed := [name for name in names if before.get(name) != now.get(name)]:
-        now = {**settings, **now}
-        told = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed[:5])
-        raise RecipeError(
-            f"{run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose another "
-            "--output, or --overwrite to train anew"
-        )
-
-
-def _trained_on_other_text(run: Path) -> RecipeError:
-    return RecipeError(
-        f"{run}: was trained on other text than there is now; choose another --output, or --overwrite to train anew"
-    )
 
 
 @contextmanager

@@ -36,9 +36,9 @@ class RunFolder(NamedTuple):
         validation = ["validation"] if self.text(folder, "validation", 0).exists() else []
         return [*validation, *(path.stem for path in self.test_text(folder, 0))]
 
-    def member(self, number: int) -> Path:
-        """The run of a further model of an ensemble; the first model's is the folder itself."""
-        return self.path / "ensemble" / str(number)
+    def members(self, config: Config) -> list[Path]:
+        """The runs of an ensemble beside the first, which is the folder itself."""
+        return [self.path / "ensemble" / str(number) for number in range(2, config.recipe.ensemble + 1)]
 
     def teacher(self, name: str) -> Path:
         """The run of a model that diversifies the training text."""
@@ -50,9 +50,8 @@ class RunFolder(NamedTuple):
 
     def partners(self, config: Config) -> list[Path]:
         """The runs that translate together with the run itself."""
-        members = [self.member(number) for number in range(2, config.recipe.ensemble + 1)]
         together = config.diversification.together
-        return [*members, *(self.teachers(config.diversification, "forward") if together else [])]
+        return [*self.members(config), *(self.teachers(config.diversification, "forward") if together else [])]
 
     def reverse(self, config: Config) -> Path | None:
         """The run that chooses among translations; None where none does."""

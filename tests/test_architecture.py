@@ -36,6 +36,7 @@ LAYERS = (
     "fetch",
     "stages",
     "run_folder",
+    "going_on",
     "synthesis",
     "recipe_text",
     "pipeline",
