@@ -65,10 +65,12 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
     """
     given = {name: value for name, value in options.items() if value is not None}
     samples = any(given.get("sample", config.sample) for config in configs)
-    chooses = reranks or any(given.get("mbr", config.mbr) != "off" for config in configs)
+    chooses = reranks or any(
+        given.get("mbr", config.mbr) != "off" or given.get("length_reward", config.length_reward) for config in configs
+    )
     for names, has_effect, needed in (
         (("temperature", "top_k", "top_p", "epsilon", "seed"), samples, "--sample"),
-        (("candidates",), chooses, "--mbr or --rerank-by"),
+        (("candidates",), chooses, "--mbr, --rerank-by or --length-reward"),
         (("reverse_weight",), reranks, "--rerank-by"),
     ):
         for name in (name for name in names if name in given and not has_effect):

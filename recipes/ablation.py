@@ -29,6 +29,7 @@ from seq2seq.recipe import Recipe, load_recipe, run_recipe
 # Every method off; the search is plain, and the weights are those of the best single checkpoint.
 PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
+    "training.minimum_risk=0",
     "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
     "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
     "decoding.beam_size=5", "decoding.patience=1",
@@ -41,6 +42,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "mean of 5 checkpoints": ("recipe.average=5",),
     "moving average": ("training.ema_decay=0.999",),
     "word dropout": ("training.source_word_dropout=0.1", "training.target_word_dropout=0.1"),
+    "minimum risk in the last fifth": ("training.minimum_risk=0.97",),
     "LayerDrop": ("training.layer_drop=0.1",),
     "norm after each sub-layer": ("model.norm=post",),
     "12-layer encoder and 1-layer decoder": ("model.encoder_layers=12", "model.decoder_layers=1"),

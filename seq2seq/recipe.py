@@ -119,7 +119,8 @@ def run_recipe(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
             "a recipe runs in one process; stop it (Ctrl-C) once it trains, go on with `torchrun ... -m seq2seq_cli "
-            "train RUN/config.toml --output RUN --resume`, then run the recipe again for the rest"
+            "train RUN/config.toml --output RUN --resume` (RUN: that of the model that was training, maybe one "
+            "in RUN/diversification or RUN/ensemble), then run the recipe again for the rest"
         )
     remove_leftovers(run / "checkpoints")
     pipeline = _pipeline(recipe, run, data, device, report)

@@ -183,8 +183,9 @@ def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus
     tag = config.data.train[0].tag if config.data.train else ""
     none = DecodingConfig()
     decoding = replace(  # there is no choice among candidates: 32 of them for all of the text are not meant
-        config.decoding, n_best=1, mbr="off", candidates=none.candidates, reverse_weight=none.reverse_weight
-    )
+        config.decoding, n_best=1, mbr="off", candidates=none.candidates, reverse_weight=none.reverse_weight,
+        length_reward=none.length_reward,
+    )  # fmt: skip
     for number in range(1, config.diversification.models + 1):
         for direction, text in (("forward", source_text), ("backward", target_text)):
             is_source, name = direction == "forward", f"{direction}_{number}"

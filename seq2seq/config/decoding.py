@@ -38,11 +38,14 @@ class DecodingConfig:
         "choose the candidate most like all others, by minimum Bayes risk (Eikema and Aziz 2020), and in which measure",
     ] = "off"
     candidates: Annotated[
-        int, "found for each sentence, by beam search or sampling, where mbr or another run chooses among them"
+        int, "found for each sentence, by beam search or sampling, where mbr, another run or length_reward chooses"
     ] = 32
     reverse_weight: Annotated[
         float, "of a run that translates back: candidates get score + weight * score of the source (Yee et al. 2019)"
     ] = 0.5
+    length_reward: Annotated[
+        float, "added to a candidate's score for each of its tokens, or taken off: candidates are chosen by it, too"
+    ] = 0.0
     batch_size: Annotated[int, "sentences decoded together, at most"] = 64
     batch_tokens: Annotated[int, "source tokens decoded together, padding included, at most"] = 4096
     precision: Annotated[
@@ -68,8 +71,10 @@ class DecodingConfig:
         within("decoding.epsilon", self.epsilon, 0, 1)
         within("decoding.reverse_weight", self.reverse_weight, 0, 1000)
         within("decoding.temperature", self.temperature, 1e-3, 100)
-        most, name = (self.beam_size, "beam_size") if self.mbr == "off" else (self.candidates, "candidates")
-        if self.n_best > most and not (self.sample and self.mbr == "off"):
+        within("decoding.length_reward", self.length_reward, -1000, 1000)
+        chooses = self.mbr != "off" or self.length_reward != 0
+        most, name = (self.candidates, "candidates") if chooses else (self.beam_size, "beam_size")
+        if self.n_best > most and not (self.sample and not chooses):
             raise ConfigError(f"`decoding.n_best` = {self.n_best}: is over `decoding.{name}` = {most}")
         if self.min_length_ratio > self.max_length_ratio:
             raise ConfigError(

@@ -44,6 +44,17 @@ class TrainingConfig:
         "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
         "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
     ] = 0.0
+    minimum_risk: Annotated[
+        float,
+        "minimum risk training (Shen et al. 2016) at the end of training: the share, below 1, of the expected cost of "
+        "the model's own translations in what is minimised, the rest is cross entropy; 0 for none. A step takes ten "
+        "times as long",
+    ] = 0.0
+    risk_from: Annotated[float, "share of the training, of steps or time, before the risk is minimised"] = 0.8
+    risk_candidates: Annotated[int, "translations of each source that minimum_risk compares, found by beam search"] = 8
+    risk_measure: Annotated[
+        Literal["bleu", "chrf"], "of the translations that minimum_risk compares, with the target"
+    ] = "bleu"
     layer_drop: Annotated[
         float, "probability that a layer is left out of a batch's computation (LayerDrop, Fan et al. 2020)"
     ] = 0.0
@@ -96,9 +107,11 @@ class TrainingConfig:
             at_least(f"training.{name}", getattr(self, name), 0)
         for name in (
             "label_smoothing", "subword_sampling", "ema_decay", "lora_dropout", "layer_drop", "source_word_dropout",
-            "target_word_dropout",
+            "target_word_dropout", "minimum_risk",
         ):  # fmt: skip
             within(f"training.{name}", getattr(self, name), 0, 0.99999)
+        within("training.risk_from", self.risk_from, 0, 1)
+        at_least("training.risk_candidates", self.risk_candidates, 2)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
         if self.lora_rank and not self.initialise_from:

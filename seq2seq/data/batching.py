@@ -157,16 +157,19 @@ def cut_batches(lengths: Ints, batch_tokens: int, batch_size: int = 0) -> list[s
 
 def make_batch(examples: Examples, indices: Sequence[int] | Ints, pad_id: int, start_id: int) -> Batch:
     """Pad the examples at `indices` into one batch of CPU tensors."""
-    import torch
-
     source, source_mask = pad([examples.source[i] for i in indices], pad_id)
     target_output, target_mask = pad([examples.target[i] for i in indices], pad_id)
-    target_input = torch.full_like(target_output, pad_id)
-    target_input[:, 0] = start_id
-    target_input[:, 1:] = target_output[:, :-1]
-    # What was shifted past a row's end is not read: its output is masked. Padding keeps the batch easy to look at.
-    target_input[~target_mask] = pad_id
+    target_input = shifted(target_output, target_mask, pad_id, start_id)
     return Batch(source, source_mask, target_input, target_output, target_mask, int(target_mask.sum()))
+
+
+def shifted(target: Tensor, mask: Tensor, pad_id: int, start_id: int) -> Tensor:
+    """What the decoder sees when it predicts padded token ids `(B, T)`: these, shifted right behind the start token."""
+    seen = target.roll(1, dims=1)
+    seen[:, 0] = start_id
+    # What was shifted past a row's end is not read: its output is masked. Padding keeps the batch easy to look at.
+    seen[~mask] = pad_id
+    return seen
 
 
 def pad(sequences: Sequence[Sequence[int] | NDArray[np.integer]], pad_id: int) -> tuple[Tensor, Tensor]:

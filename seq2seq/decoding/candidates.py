@@ -1,4 +1,4 @@
-"""Many translations of each sentence, and the choice of the best: by minimum Bayes risk, or by a reverse model.
+"""Many translations of each sentence, and the choice of the best: by minimum Bayes risk, a reverse model, or length.
 
 Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020, arXiv 2005.10283) chooses the candidate with the highest
 expected utility: its mean chrF or BLEU with every candidate, itself included, as the reference. Equal candidates count
@@ -55,8 +55,9 @@ class CandidateEngine:
         Raises:
             DecodingError: which names the setting.
         """
-        if self._reverse is not None and config.mbr != "off":
-            raise DecodingError(f"`decoding.mbr` = {config.mbr}: a reverse model chooses already; leave one out")
+        if config.mbr != "off" and (self._reverse is not None or config.length_reward):
+            by = "a reverse model" if self._reverse is not None else f"`length_reward` = {config.length_reward}"
+            raise DecodingError(f"`decoding.mbr` = {config.mbr}: {by} chooses already; leave one out")
         self._engine.check(self._settings(config))
 
     def batch_size(self, config: DecodingConfig) -> int:
@@ -72,25 +73,24 @@ class CandidateEngine:
         settings = self._settings(config)
         found = [hypotheses[: settings.n_best] for hypotheses in self._engine.search(tasks, settings)]
         texts = [[self._tokenizer.decode_target(each.tokens) for each in hypotheses] for hypotheses in found]
-        if self._reverse is None:
+        if config.mbr != "off":
             return [_most_useful(*each, config) for each in zip(found, texts, strict=True)]
         distinct = [_distinct(*each) for each in zip(found, texts, strict=True)]
         pairs = [(task.text, text) for task, candidates in zip(tasks, distinct, strict=True) for text in candidates]
-        scores = iter(self._reverse.scores(pairs, config))
+        scores = iter(self._reverse.scores(pairs, config) if self._reverse is not None else [None] * len(pairs))
         return [
-            rerank(list(candidates.values()), [next(scores) for _ in candidates], config.reverse_weight)
-            for candidates in distinct
+            rerank(list(candidates.values()), [next(scores) for _ in candidates], config) for candidates in distinct
         ]
 
     def _chooses(self, config: DecodingConfig) -> bool:
-        return self._reverse is not None or config.mbr != "off"
+        return self._reverse is not None or config.mbr != "off" or config.length_reward != 0
 
     def _settings(self, config: DecodingConfig) -> DecodingConfig:
         """What the engine is asked for."""
         if not self._chooses(config):
             return config
         number = max(config.candidates, config.n_best)
-        return replace(config, mbr="off", n_best=number, beam_size=max(config.beam_size, number))
+        return replace(config, mbr="off", length_reward=0.0, n_best=number, beam_size=max(config.beam_size, number))
 
 
 def _most_useful(

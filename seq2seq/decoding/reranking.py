@@ -1,12 +1,14 @@
-"""Choosing among translations by how well the source can be had back from them, with a model of the other direction.
+"""Choosing among translations by their length, and by how well the source can be had back, with a reverse model.
 
 A translation y of a source x scores
 
-    log p(y | x) / penalty(|y|) + weight * log p(x | y) / penalty(|x|)
+    log p(y | x) / penalty(|y|) + weight * log p(x | y) / penalty(|x|) + reward * |y|
 
-which with the default length penalty, the length itself, is the noisy-channel score of Yee et al. 2019 (arXiv
-1908.05731) without its language model, and without a length penalty the criterion of Li et al. 2016 (arXiv 1510.03055).
-It sets translations back that leave something out, since the source is unlikely given these.
+with lengths in tokens, the end token included. Without a length penalty (`length_penalty = 0`) that is the criterion of
+Li et al. 2016 (arXiv 1510.03055, equation 16), whose model of the other direction has a weight, and so has the length;
+with the default penalty, the length itself, the noisy-channel score of Yee et al. 2019 (arXiv 1908.05731) without its
+language model. The reverse model sets translations back that leave something out, since the source is unlikely given
+these; the reward moves the length of all translations, where these are shorter or longer than people's.
 """
 
 from __future__ import annotations
@@ -57,11 +59,20 @@ def check_directions(forward: Config, reverse: Config, name: str) -> None:
         )
 
 
-def rerank(hypotheses: Sequence[Hypothesis], reverse_scores: Sequence[float], weight: float) -> list[Hypothesis]:
-    """Hypotheses whose scores are the model's own, with those of a reverse model added to them; the best first."""
+def rerank(
+    hypotheses: Sequence[Hypothesis], reverse_scores: Sequence[float | None], config: DecodingConfig
+) -> list[Hypothesis]:
+    """Hypotheses whose scores are the model's own, with what else counts added to these; the best first."""
     return best_first(
         [
-            each._replace(score=each.score + weight * reverse, reverse_score=reverse)
+            each._replace(
+                score=each.score + beyond_the_model(len(each.tokens) + 1, reverse, config), reverse_score=reverse
+            )
             for each, reverse in zip(hypotheses, reverse_scores, strict=True)
         ]
     )
+
+
+def beyond_the_model(length: int, reverse_score: float | None, config: DecodingConfig) -> float:
+    """What a translation of `length` tokens gets beside the model's own score."""
+    return config.length_reward * length + config.reverse_weight * (reverse_score or 0.0)

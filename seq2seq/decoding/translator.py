@@ -19,7 +19,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.candidates import CandidateEngine
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
-from seq2seq.decoding.reranking import ReverseModel
+from seq2seq.decoding.reranking import ReverseModel, beyond_the_model
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
@@ -261,11 +261,11 @@ def _join(row: Sequence[Hypothesis], config: DecodingConfig) -> Hypothesis:
     tokens = tuple(token for part in row for token in part.tokens)
     if config.mbr != "off":
         return Hypothesis(tokens, log_prob, sum(part.score for part in row) / len(row))
-    score = log_prob / length_penalty(length, config)
-    if row[0].reverse_score is None:
-        return Hypothesis(tokens, log_prob, score)
-    reverse_score = sum(part.reverse_score or 0.0 for part in row) / len(row)
-    return Hypothesis(tokens, log_prob, score + config.reverse_weight * reverse_score, reverse_score)
+    reverse_score = None
+    if row[0].reverse_score is not None:
+        reverse_score = sum(part.reverse_score or 0.0 for part in row) / len(row)
+    score = log_prob / length_penalty(length, config) + beyond_the_model(length, reverse_score, config)
+    return Hypothesis(tokens, log_prob, score, reverse_score)
 
 
 def _too_long(sentences: Sequence[tuple[int, int]], limit: int) -> str:

@@ -46,8 +46,12 @@ def chrf_utilities(texts: Sequence[str]) -> Floats:
     return 100 * (1 + _BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
 
 
-def bleu_utilities(texts: Sequence[str]) -> Floats:
-    """The BLEU `(N, N)` of each text (row) against each as the reference (column)."""
+def bleu_utilities(texts: Sequence[str], rewards_length: bool = False) -> Floats:
+    """The BLEU `(N, N)` of each text (row) against each as the reference (column).
+
+    Where texts are too short on the whole, each word more makes BLEU of them all better, be it in a sentence that is
+    long enough by itself. With `rewards_length`, the brevity penalty of a text longer than its reference is over 1.
+    """
     words = [_tokenizer()(text.rstrip()).split() for text in texts]
     logs, misses, orders = (np.zeros((len(texts), len(texts))) for _ in range(3))
     any_match = np.zeros(logs.shape, bool)
@@ -60,7 +64,8 @@ def bleu_utilities(texts: Sequence[str]) -> Floats:
         orders += has_some
         any_match |= matches > 0
     lengths = np.array([len(each) for each in words], dtype=np.float64)
-    brevity = np.exp(np.minimum(1 - lengths / np.maximum(lengths, 1)[:, None], 0))
+    missing = 1 - lengths / np.maximum(lengths, 1)[:, None]
+    brevity = np.exp(missing if rewards_length else np.minimum(missing, 0))
     return np.where(any_match, 100 * brevity * np.exp(logs / np.maximum(orders, 1)), 0)
 
 

@@ -84,7 +84,9 @@ def _scores(card: Card) -> str:
     validation = card.checkpoint.validation
     if validation:
         found = ", ".join(f"{name} {value:.2f}" for name, value in validation.items())
-        return f"On validation text, which chose the checkpoint, by greedy search: {found}. No test set was scored."
+        beam_size = card.config.training.validation_beam_size
+        search = "greedy search" if beam_size == 1 else f"a beam of {beam_size}"
+        return f"On validation text, which chose the checkpoint, by {search}: {found}. No test set was scored."
     return "None: this model was not scored."
 
 

@@ -7,6 +7,7 @@ gradient, which is closed-form: softmax minus the smoothed target. So is that of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +41,12 @@ class TranslationLoss(nn.Module):
 
     So a token counts once, `alpha` is the paper's, and gradients, learning rates and reported losses, which are means
     of both copies and leave the divergence out, are of the same size as without.
+
+    Attributes:
+        instead: what computes the losses in training in place of all that, once it is set (see `risk`).
     """
+
+    instead: Callable[[Batch], Losses] | None = None
 
     def __init__(self, model: Transformer, label_smoothing: float, r_drop: float = 0.0) -> None:
         """Of a model; `r_drop` is alpha, 0 for none."""
@@ -54,17 +60,14 @@ class TranslationLoss(nn.Module):
 
         Divide by `batch.num_target_tokens`, or by the tokens of a whole step.
         """
+        if self.training and self.instead is not None:
+            return self.instead(batch)
         copies = 2 if self.training and self.r_drop else 1
         # Those of a position are neighbours, (M, copies, D): the loss takes them as rows 2i and 2i + 1.
         states = self._states(batch, copies)[batch.target_mask].flatten(0, 1)  # (M * copies, D)
         targets = batch.target_output[batch.target_mask].repeat_interleave(copies)  # (M * copies,)
-        output, device = self.model.output, states.device.type
-        dtype = output.product_dtype if self.training else None
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
-            weight, draw = weight_of(output), self.r_drop / 2 if copies == 2 else 0.0
-            sums = linear_cross_entropy(states.float(), weight, output.bias, targets, self.label_smoothing, dtype, draw)
+        draw = self.r_drop / 2 if copies == 2 else 0.0
+        sums = output_loss(self.model, states, targets, self.label_smoothing, draw)
         return Losses(*(each / copies for each in sums)) if copies > 1 else sums
 
     def _states(self, batch: Batch, copies: int) -> Tensor:
@@ -76,6 +79,25 @@ class TranslationLoss(nn.Module):
         return states.unflatten(0, (-1, copies)).transpose(1, 2)
 
 
+def output_loss(
+    model: Transformer,
+    states: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    draw: float = 0.0,
+    row_weights: Tensor | None = None,
+) -> Losses:
+    """`linear_cross_entropy` of a decoder's states `(M, D)` by a model's output, in the precision of its products."""
+    output, device = model.output, states.device.type
+    dtype = output.product_dtype if model.training else None
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    with torch.autocast(device, enabled=False):
+        return linear_cross_entropy(
+            states.float(), weight_of(output), output.bias, targets, smoothing, dtype, draw, row_weights
+        )
+
+
 def linear_cross_entropy(
     states: Tensor,
     weight: Tensor,
@@ -84,6 +106,7 @@ def linear_cross_entropy(
     smoothing: float,
     dtype: torch.dtype | None = None,
     draw: float = 0.0,
+    row_weights: Tensor | None = None,
 ) -> Losses:
     """Cross entropy of `states @ weight.T + bias` and the targets, summed, in chunks of rows.
 
@@ -99,6 +122,7 @@ def linear_cross_entropy(
         dtype: in which matrices are multiplied, if not that of the states; all else, sums too, is in theirs.
         draw: rows 2i and 2i + 1 of the states are of the same position, and `draw` times the symmetric divergence of
             their distributions, KL(P || Q) + KL(Q || P), is minimised too.
+        row_weights: `(M,)`, how often each row counts, less than never included; not together with `draw`.
 
     Returns:
         What is minimised, differentiable, and the smoothed and the plain cross entropy, which are not, in nats.
@@ -108,7 +132,9 @@ def linear_cross_entropy(
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in (states, weight, bias)
     )
     return Losses(
-        *_LinearCrossEntropy.apply(states, weight, bias, targets, smoothing, gradients, dtype or states.dtype, draw)
+        *_LinearCrossEntropy.apply(
+            states, weight, bias, targets, smoothing, gradients, dtype or states.dtype, draw, row_weights
+        )
     )
 
 
@@ -126,6 +152,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients: tuple[bool, bool, bool],
         dtype: torch.dtype,
         draw: float,
+        row_weights: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = min(max(_CHUNK_ROWS, _CHUNK_LOGITS // weight.size(0)), len(states))
         rows += rows % 2 if draw else 0  # both rows of a position are in the same chunk
@@ -135,10 +162,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothed, plain, divergence = (states.new_zeros(()) for _ in range(3))
         grad_states = torch.empty_like(states) if gradients[0] else None
         grad_weight = torch.zeros_like(weight) if gradients[1] else None
-        grad_bias = torch.full_like(bias, -on_all * len(states)) if bias is not None and gradients[2] else None
+        num_rows = len(states) if row_weights is None else float(row_weights.sum())
+        grad_bias = torch.full_like(bias, -on_all * num_rows) if bias is not None and gradients[2] else None
         scratch = _Scratch(states, factor, rows)
         for start in range(0, len(states), rows):
             chunk, target = states[start : start + rows], targets[start : start + rows]
+            times = None if row_weights is None else row_weights[start : start + rows, None]
             logits = scratch.logits(chunk, factor, offset)  # (rows, V)
             target_logits = logits.gather(1, target[:, None]).squeeze(1)
             apart = logits[0::2] - logits[1::2] if draw else None
@@ -146,8 +175,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             exponentials = logits.sub_(largest).exp_()  # in place: no second matrix of this size
             total = exponentials.sum(1, keepdim=True)
             normaliser = (total.log() + largest).squeeze(1)  # log-sum-exp of the logits
-            plain += (normaliser - target_logits).sum()
-            smoothed += (normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum)).sum()
+            plain += _total(normaliser - target_logits, times)
+            smoothed += _total(
+                normaliser - on_target * target_logits - on_all * (chunk @ weight_sum + bias_sum), times
+            )
             if apart is not None:
                 divergence += _draw_together(exponentials.div_(total), apart, draw)
                 total.fill_(1)
@@ -157,14 +188,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 part = grad_states[start : start + rows]
                 part.copy_((unnormalised @ factor)[: len(chunk)])
                 part.div_(total).sub_(weight[target], alpha=on_target).sub_(weight_sum, alpha=on_all)
+            counted = torch.ones_like(target_logits)
+            if times is not None:  # the weights' gradients are of the rows as often as they count
+                counted, chunk = times.squeeze(1), chunk * times
+                if grad_states is not None:
+                    part.mul_(times)
             if grad_weight is not None:
                 scratch.add_product(grad_weight, unnormalised, chunk / total)
                 grad_weight.index_add_(0, target, chunk, alpha=-on_target)
             if grad_bias is not None:
-                grad_bias.addmv_(exponentials.t(), 1 / total.squeeze(1))
-                grad_bias.index_add_(0, target, torch.ones_like(target_logits), alpha=-on_target)
+                grad_bias.addmv_(exponentials.t(), counted / total.squeeze(1))
+                grad_bias.index_add_(0, target, counted, alpha=-on_target)
         if grad_weight is not None:
-            grad_weight.sub_(states.sum(0), alpha=on_all)
+            counted_states = states.sum(0) if row_weights is None else row_weights @ states
+            grad_weight.sub_(counted_states, alpha=on_all)
         ctx.gradients = (grad_states, grad_weight, grad_bias)  # no inputs or outputs, so they may be kept like this
         minimised = smoothed + draw * divergence
         ctx.mark_non_differentiable(smoothed, plain)
@@ -178,7 +215,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for gradient in gradients:
             if gradient is not None:
                 gradient.mul_(grad_outputs[0])
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, *[None] * 6)
+
+
+def _total(values: Tensor, times: Tensor | None) -> Tensor:
+    """The sum of values `(M,)`, each of them as often as `times (M, 1)` says."""
+    return values.sum() if times is None else values @ times.squeeze(1)
 
 
 def _draw_together(probabilities: Tensor, apart: Tensor, draw: float) -> Tensor:

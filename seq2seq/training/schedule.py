@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step."""
+"""What depends on how far training has come: the learning rate, and whether it minimises the risk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
     peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
     if step < warmup:
         return peak * step / warmup
-    done = min(1.0, (step - warmup) / max(1, config.steps - warmup))  # share of the fall that is behind
-    if config.max_minutes:
-        done = max(done, min(1.0, seconds / (60 * config.max_minutes)))
+    done = share_done(config, step - warmup, config.steps - warmup, seconds)  # of the fall
     match config.schedule:
         case "inverse_sqrt":
             return peak * math.sqrt(max(1, warmup) / step)
@@ -30,3 +28,14 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
             return low + (peak - low) * (1 - done)
         case "constant":
             return peak
+
+
+def minimises_risk(config: TrainingConfig, step: int, seconds: float = 0.0) -> bool:
+    """Whether the update that makes step `step`, counted from 1, belongs to the last part, which minimises the risk."""
+    return config.minimum_risk > 0 and share_done(config, step - 1, config.steps, seconds) >= config.risk_from
+
+
+def share_done(config: TrainingConfig, steps: int, all_steps: int, seconds: float) -> float:
+    """The share that `steps` are of all, or `seconds` of the minutes that training may take, if that is more."""
+    done = min(1.0, steps / max(1, all_steps))
+    return max(done, min(1.0, seconds / (60 * config.max_minutes))) if config.max_minutes else done

@@ -18,9 +18,11 @@ from seq2seq.model.transformer import Transformer
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import StepBatches
 from seq2seq.training.loss import Losses, TranslationLoss
+from seq2seq.training.risk import RiskLoss
 from seq2seq.training.state import Learner
 
 _POSITIONS_IN_CACHE = 1024  # target positions
+_POSITIONS_OF_RISK = 512  # fewer would make searches of too few sentences at once
 
 
 class Steps:
@@ -39,9 +41,11 @@ class Steps:
         model.layer_drop = config.layer_drop
         model.source_word_dropout, model.target_word_dropout = config.source_word_dropout, config.target_word_dropout
         multiply_in(model, product_dtype(device, config.precision))
-        self._criterion: torch.nn.Module = TranslationLoss(model, config.label_smoothing, config.r_drop)
-        self._copies = 2 if config.r_drop else 1  # of each pair: both are in the same part
+        self._loss = TranslationLoss(model, config.label_smoothing, config.r_drop)
+        self._criterion: torch.nn.Module = self._loss  # maybe wrapped
         self._device, self._group = device, group
+        copies = 2 if config.r_drop else 1  # of each pair: both are in the same part
+        self._positions = _POSITIONS_IN_CACHE // copies if device.type == "cpu" else 0
 
     def share(self) -> None:
         """Let gradients meet among the processes; to be called when the weights are those to begin with.
@@ -54,6 +58,11 @@ class Steps:
             with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.9 does not know
                 warnings.simplefilter("ignore", FutureWarning)
                 self._criterion = DistributedDataParallel(self._criterion, broadcast_buffers=False)
+
+    def minimise(self, risk: RiskLoss) -> None:
+        """From now on, minimise a risk in place of the cross entropy."""
+        self._loss.instead = risk
+        self._positions = _POSITIONS_OF_RISK
 
     def gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step, each target token weighing the same; return its summed losses in nats."""
@@ -83,6 +92,8 @@ class Steps:
             parameter.grad = part.view_as(parameter)
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
-        """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next."""
-        positions = _POSITIONS_IN_CACHE // self._copies
-        return batch.parts(positions) if self._device.type == "cpu" else iter((batch,))
+        """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next.
+
+        Candidates of which the risk is are many times the pairs themselves: no device takes all at once.
+        """
+        return batch.parts(self._positions) if self._positions else iter((batch,))

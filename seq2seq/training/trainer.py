@@ -32,7 +32,8 @@ from seq2seq.training.distributed import Processes, device_of_process
 from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
-from seq2seq.training.schedule import learning_rate
+from seq2seq.training.risk import RiskLoss
+from seq2seq.training.schedule import learning_rate, minimises_risk
 from seq2seq.training.setup import TOKENS, set_up_run
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps
@@ -162,7 +163,7 @@ class _Trainer:
         config, state, meter = self.config.training, self.state, Meter()
         model = self.learner.model.train()
         scores: Mapping[str, float] | None = None
-        saved = state.step
+        saved, risky = state.step, False
         self.clock.skip()
         while True:
             seconds = self.group.most(self.clock.seconds, self.device) if config.max_minutes else 0.0
@@ -171,6 +172,10 @@ class _Trainer:
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
             work = self.feed.step(state.position)
+            if not risky and minimises_risk(config, state.step + 1, seconds):
+                risky = True
+                self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
+                self.steps.minimise(RiskLoss(model, self.tokenizer, self.config))
             smoothed, plain = self._gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
             norm = float(self.learner.update(rate, config.clip_norm))

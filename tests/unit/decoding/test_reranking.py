@@ -79,6 +79,23 @@ def test_reweighted_lists_are_those_of_another_weight(model, back, tokenizer, se
     assert changed[-1] == Translation("", "")
 
 
+@pytest.mark.parametrize("reward", [0.4, -0.4])
+def test_each_token_has_its_reward(model, back, tokenizer, sentences, reward) -> None:
+    texts, plain = sentences[:20], Translator(model, tokenizer)
+    config = replace(CONFIG, length_reward=reward)
+    for translator in (plain, Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))):
+        without, rewarded = (translator.translate(texts, each) for each in (CONFIG, config))
+        for before, after in zip(without, rewarded, strict=True):
+            expected = dict[str, float]()
+            for text, each in zip(before.n_best, before.hypotheses, strict=True):
+                expected.setdefault(text, each.score + reward * (len(each.tokens) + 1))
+            found = {text: each.score for text, each in zip(after.n_best, after.hypotheses, strict=True)}
+            assert found == pytest.approx(expected, abs=1e-5)
+            assert after.text == max(expected, key=lambda text: expected[text])
+        lengths = [sum(len(each.hypotheses[0].tokens) for each in found) for found in (without, rewarded)]
+        assert lengths[1] > lengths[0] if reward > 0 else lengths[1] < lengths[0]
+
+
 def test_what_is_too_long_for_the_reverse_model_is_cut(back, tokenizer, sentences) -> None:
     long = " ".join(sentences[:20])
     reverse = ReverseModel(back, tokenizer)

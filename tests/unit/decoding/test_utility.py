@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -26,3 +27,13 @@ def test_they_are_those_of_sacrebleu(utilities, score, texts: list[str]) -> None
     assert found.shape == (len(texts), len(texts))
     for row, text in zip(found, texts, strict=True):
         assert row.tolist() == pytest.approx([score(text, [other]).score for other in texts], abs=1e-8)
+
+
+@given(texts=st.lists(TEXTS, min_size=2, max_size=4))
+def test_length_is_rewarded_beyond_the_reference(texts: list[str]) -> None:
+    both = (bleu_utilities(texts), bleu_utilities(texts, rewards_length=True))
+    for row, rewarded, text in zip(*both, texts, strict=True):
+        for plain, found, other in zip(row, rewarded, texts, strict=True):
+            bleu = sentence_bleu(text, [other])
+            factor = math.exp(max(0.0, 1 - bleu.ref_len / bleu.sys_len)) if bleu.sys_len else 1.0
+            assert found == pytest.approx(plain * factor)

@@ -35,6 +35,27 @@ def test_loss_and_gradients_equal_cross_entropy(smoothing: float, chunk: int, wi
     torch.testing.assert_close(ours, torch.autograd.grad(3 * expected, inputs))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_rows_count_as_often_as_their_weights_say(smoothing: float, with_bias: bool, monkeypatch) -> None:
+    monkeypatch.setattr(loss_module, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", 1)
+    torch.manual_seed(1)
+    states = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(37, 8, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(37, dtype=torch.float64, requires_grad=True) if with_bias else None
+    inputs = [states, weight, *([] if bias is None else [bias])]
+    targets, times = torch.randint(0, 37, (23,)), torch.randn(23, dtype=torch.float64)
+    found = linear_cross_entropy(states, weight, bias, targets, smoothing, row_weights=times)
+    logits = F.linear(states, weight, bias)
+    expected = times @ F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(found.minimised, expected)
+    torch.testing.assert_close(found.plain, times @ F.cross_entropy(logits, targets, reduction="none"))
+    torch.testing.assert_close(
+        torch.autograd.grad(found.minimised, inputs), torch.autograd.grad(expected, inputs)
+    )
+
+
 @pytest.mark.parametrize("frozen", [0, 1, 2])
 def test_what_is_frozen_gets_no_gradient_and_the_others_the_same(frozen: int) -> None:
     torch.manual_seed(1)

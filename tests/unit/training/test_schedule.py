@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from seq2seq.config import TrainingConfig
-from seq2seq.training.schedule import learning_rate
+from seq2seq.training.schedule import learning_rate, minimises_risk
 
 
 def rate(step: int, **settings: object) -> float:
@@ -49,3 +51,13 @@ def test_limited_time_ends_the_fall_where_the_steps_would_not(schedule: str) -> 
 def test_no_warm_up_starts_at_the_peak() -> None:
     for schedule in ("inverse_sqrt", "cosine", "linear", "constant"):
         assert learning_rate(TrainingConfig(warmup_steps=0, schedule=schedule), 1) == pytest.approx(5e-4, rel=0.01)
+
+
+def test_the_risk_is_minimised_in_the_last_part() -> None:
+    config = TrainingConfig(steps=100, warmup_steps=0, minimum_risk=0.9, risk_from=0.8)
+    assert [minimises_risk(config, step) for step in (1, 80, 81, 100)] == [False, False, True, True]
+    limited = replace(config, max_minutes=10)
+    assert [minimises_risk(limited, 1, seconds) for seconds in (0, 479, 480, 1000)] == [False, False, True, True]
+    assert minimises_risk(limited, 90)
+    assert not minimises_risk(replace(config, minimum_risk=0.0), 100)
+    assert minimises_risk(replace(config, risk_from=0.0), 1)

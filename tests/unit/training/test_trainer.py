@@ -129,7 +129,8 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
 
 
 def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tmp_path: Path) -> None:
-    drops = {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
+    risk = {"minimum_risk": 0.5, "risk_from": 0.6, "risk_candidates": 3}  # in step 5, after the break
+    drops = risk | {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
     deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
     run, broken = (tmp_path / name for name in ("run", "broken"))
     train(with_training(deep, **drops), run, device="cpu")
@@ -138,6 +139,14 @@ def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tm
     for name in ("model.safetensors", "training.safetensors"):
         one, other = (folder / "checkpoints" / "step_00000006" / name for folder in (run, broken))
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_risk_is_minimised_from_a_share_of_the_steps_on(config: Config, tmp_path: Path, capsys) -> None:
+    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 3, "subword_sampling": 0.1}
+    runs = [train(with_training(config, **each), tmp_path / f"{len(each)}", device="cpu") for each in (risk, {})]
+    assert "from step 4 on, training minimises the risk" in capsys.readouterr().err
+    one, other = ([p.read_bytes() for p in sorted(run.glob("checkpoints/*/model.safetensors"))] for run in runs)
+    assert len(one) == len(other) == 3 and one[-1] != other[-1]
 
 
 @pytest.mark.parametrize("initialisation", ["glorot", "depth_scaled"])
