@@ -32,7 +32,7 @@ PLAIN = (
     "training.minimum_risk=0",
     "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
     "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
-    "decoding.beam_size=5", "decoding.patience=1",
+    "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0",
 )  # fmt: skip
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "baseline": (),
@@ -84,9 +84,12 @@ def main(
     unknown = [name for name in only if name not in (*TRAINING, *DECODING)]
     if unknown:
         raise click.UsageError(f"no method {unknown[0]!r}; there are {', '.join((*TRAINING, *DECODING))}")
+    limited = "training.steps" not in {each.split("=")[0].strip() for each in overrides}
     path = Path(recipe) if recipe.endswith(".toml") else Path(__file__).with_name(f"{recipe}.toml")
     folder = output or Path("runs/ablation") / path.stem
     try:
+        if limited and load_recipe(path, overrides).config.training.max_minutes:
+            raise ConfigError(f"{recipe}: time ends its training; say how many steps all have: --set training.steps=N")
         steps = load_recipe(path, [*PLAIN, *overrides]).config.training.steps
         for method, seed in product(TRAINING, seeds):
             _check_steps(_run(folder, method, seed), steps)

@@ -347,6 +347,11 @@ def _of_training(
     data = replace(config.data, train=(sample,), curriculum=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
     whole = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
+    # While the risk is minimised, steps take about as many times as long as there are candidates.
+    slow, slowness = 1 - config.training.risk_from, config.training.risk_candidates
+    if not config.training.minimum_risk:
+        slow, slowness = 0.0, 1
+    whole *= 1 - slow + slow * slowness
     hours = min(whole, config.training.max_minutes / 60 or whole)
     teachers = 2 * config.diversification.models
     hours_of_teacher = min(whole, (config.diversification.max_minutes or config.training.max_minutes) / 60 or whole)
@@ -357,7 +362,8 @@ def _of_training(
     }
     if train.is_whole:
         text = figures["target_tokens"] * (1 + teachers)
-        figures["epochs"] = 3600 * hours * found.tokens_per_second / max(text, 1)
+        share = (1 - slow + slow / slowness) if hours < whole else 1 / (1 - slow + slow * slowness)
+        figures["epochs"] = 3600 * hours * share * found.tokens_per_second / max(text, 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",

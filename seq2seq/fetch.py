@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +137,6 @@ def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path
         if both:
             found[name] = (sides[0][both[0]], sides[1][both[0]])
             if name == "test":
-                _refuse_one_sided(folder, sides, languages)
                 found |= {stem: (sides[0][stem], sides[1][stem]) for stem in both[1:]}
         elif sides[0] or sides[1] or name == "train":
             missing = [
@@ -147,15 +146,6 @@ def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path
             ] or ["two files of the same name"]
             raise DataError(f"{folder}: no {' and no '.join(missing)}; the {name} set needs both languages of a pair")
     return found
-
-
-def _refuse_one_sided(folder: Path, sides: Sequence[Mapping[str, Path]], languages: tuple[str, str]) -> None:
-    """Refuse a further test set of which one language is missing: it would not be scored, and nobody would notice."""
-    for side, other, language in zip(sides, sides[::-1], languages[::-1], strict=True):
-        for stem in sorted(side.keys() - other.keys()):
-            raise DataError(
-                f"{folder}: {side[stem].name} has no {stem}.{language}[.gz] beside it; add that, or take the file away"
-            )
 
 
 def _by_stem(folder: Path, stems: Iterable[str], language: str) -> dict[str, Path]:

@@ -217,7 +217,10 @@ def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[S
     tags = [corpus.tag for corpus in made if corpus.tag]
     tokenizer = config.tokenizer if config.tokenizer.path else with_tags(config.tokenizer, tags)
     config = replace(config, data=data, training=training, tokenizer=tokenizer, **_NO_STAGES)
-    return config if direction == "forward" else _reversed(config)
+    if direction == "forward":
+        return config
+    # One that chooses among translations is asked for probabilities, which a risk does not care for.
+    return _reversed(replace(config, training=replace(training, minimum_risk=0.0)))
 
 
 def _reversed(config: Config) -> Config:

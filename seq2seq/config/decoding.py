@@ -16,7 +16,9 @@ class DecodingConfig:
     """Search: beam search, greedy (a beam of 1), or sampling."""
 
     beam_size: Annotated[int, "hypotheses kept at each step; 1 is greedy"] = 5
-    n_best: Annotated[int, "translations to give for each sentence; at most beam_size"] = 1
+    n_best: Annotated[
+        int, "translations to give for each sentence; at most beam_size, or candidates if one of them is chosen"
+    ] = 1
     length_penalty: Annotated[float, "alpha: scores are log-probability / length penalty; 0 for none"] = 1.0
     length_penalty_form: Annotated[
         Literal["power", "gnmt"], "length^alpha, or ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)"
@@ -72,6 +74,11 @@ class DecodingConfig:
         within("decoding.reverse_weight", self.reverse_weight, 0, 1000)
         within("decoding.temperature", self.temperature, 1e-3, 100)
         within("decoding.length_reward", self.length_reward, -1000, 1000)
+        if self.mbr != "off" and self.length_reward:
+            raise ConfigError(
+                f"`decoding.length_reward` = {self.length_reward}: chooses among candidates, and so does "
+                f"`decoding.mbr` = {self.mbr!r}; set it to 0, or `mbr` to off"
+            )
         chooses = self.mbr != "off" or self.length_reward != 0
         most, name = (self.candidates, "candidates") if chooses else (self.beam_size, "beam_size")
         if self.n_best > most and not (self.sample and not chooses):

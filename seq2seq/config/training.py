@@ -47,13 +47,18 @@ class TrainingConfig:
     minimum_risk: Annotated[
         float,
         "minimum risk training (Shen et al. 2016) at the end of training: the share, below 1, of the expected cost of "
-        "the model's own translations in what is minimised, the rest is cross entropy; 0 for none. A step takes ten "
-        "times as long",
+        "the model's own translations in what is minimised, the rest is cross entropy, without R-Drop; 0 for none. A "
+        "step then takes as many times as long as there are candidates",
     ] = 0.0
-    risk_from: Annotated[float, "share of the training, of steps or time, before the risk is minimised"] = 0.8
+    risk_from: Annotated[
+        float,
+        "share of the training, of its steps or its time, after which the risk is minimised; a finished training that "
+        "is made longer begins with cross entropy again, if that share is not reached yet",
+    ] = 0.8
     risk_candidates: Annotated[int, "translations of each source that minimum_risk compares, found by beam search"] = 8
     risk_measure: Annotated[
-        Literal["bleu", "chrf"], "of the translations that minimum_risk compares, with the target"
+        Literal["bleu", "chrf"],
+        "of how good these translations are; bleu is of words, so for languages without spaces between them, chrf",
     ] = "bleu"
     layer_drop: Annotated[
         float, "probability that a layer is left out of a batch's computation (LayerDrop, Fan et al. 2020)"
@@ -110,7 +115,7 @@ class TrainingConfig:
             "target_word_dropout", "minimum_risk",
         ):  # fmt: skip
             within(f"training.{name}", getattr(self, name), 0, 0.99999)
-        within("training.risk_from", self.risk_from, 0, 1)
+        within("training.risk_from", self.risk_from, 0, 0.99999)
         at_least("training.risk_candidates", self.risk_candidates, 2)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
@@ -124,6 +129,16 @@ class TrainingConfig:
         if self.patience and not self.validate_every:
             raise ConfigError(
                 f"`training.patience` = {self.patience}: stops by validations; set `training.validate_every` too"
+            )
+        if self.minimum_risk and self.patience:
+            raise ConfigError(
+                f"`training.patience` = {self.patience}: might end training before `training.minimum_risk` has begun; "
+                "leave one of the two out"
+            )
+        if self.minimum_risk and self.validation_metric == "loss":
+            raise ConfigError(
+                "`training.validation_metric` = 'loss': is cross entropy, which rises while `training.minimum_risk` "
+                "makes translations better; choose bleu or chrf"
             )
         if self.lora_rank and self.freeze:
             raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")

@@ -55,9 +55,8 @@ class CandidateEngine:
         Raises:
             DecodingError: which names the setting.
         """
-        if config.mbr != "off" and (self._reverse is not None or config.length_reward):
-            by = "a reverse model" if self._reverse is not None else f"`length_reward` = {config.length_reward}"
-            raise DecodingError(f"`decoding.mbr` = {config.mbr}: {by} chooses already; leave one out")
+        if self._reverse is not None and config.mbr != "off":
+            raise DecodingError(f"`decoding.mbr` = {config.mbr}: a reverse model chooses already; leave one out")
         self._engine.check(self._settings(config))
 
     def batch_size(self, config: DecodingConfig) -> int:

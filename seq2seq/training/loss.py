@@ -24,9 +24,9 @@ _CHUNK_ROWS = 512
 
 
 class Losses(NamedTuple):
-    """Sums over target tokens, in nats; without R-Drop the first two are the same."""
+    """Sums over target tokens, in nats; without R-Drop or a risk the first two are the same."""
 
-    minimised: Tensor  # differentiable
+    minimised: Tensor  # differentiable; with a risk its gradient alone has a meaning
     smoothed: Tensor  # the label-smoothed cross entropy
     plain: Tensor  # the cross entropy
 
@@ -87,7 +87,13 @@ def output_loss(
     draw: float = 0.0,
     row_weights: Tensor | None = None,
 ) -> Losses:
-    """`linear_cross_entropy` of a decoder's states `(M, D)` by a model's output, in the precision of its products."""
+    """`linear_cross_entropy` by a model's output projection, in the precision of its products.
+
+    Args:
+        model: whose output it is.
+        states: `(M, D)`, of its decoder.
+        targets, smoothing, draw, row_weights: as there.
+    """
     output, device = model.output, states.device.type
     dtype = output.product_dtype if model.training else None
     if torch.is_autocast_enabled(device):

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seq2seq.config import Config, DecodingConfig
+from seq2seq.config import DecodingConfig, TrainingConfig
 from seq2seq.data.batching import Batch, pad, shifted
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Task, TorchEngine
@@ -37,19 +37,15 @@ class RiskLoss:
     """The loss of a batch by the model's own translations.
 
     Attributes:
-        num_candidates: translations of each source.
+        num_candidates: translations of each source, all of which are computed at once.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, config: Config) -> None:
-        """Of a model and its tokenizer; the length penalty of the search is that of translating."""
-        training = config.training
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, training: TrainingConfig) -> None:
+        """Of a model and its tokenizer; how the run translates does not matter."""
         self.num_candidates, self._share = training.risk_candidates, training.minimum_risk
         self._model, self._tokenizer, self._smoothing = model, tokenizer, training.label_smoothing
         self._measure = training.risk_measure
-        self._search = DecodingConfig(
-            beam_size=training.risk_candidates, n_best=training.risk_candidates,
-            length_penalty=config.decoding.length_penalty, length_penalty_form=config.decoding.length_penalty_form,
-        )  # fmt: skip
+        self._search = DecodingConfig(beam_size=training.risk_candidates, n_best=training.risk_candidates)
 
     def __call__(self, batch: Batch) -> Losses:
         """The losses, summed over the batch's target tokens; those that are not minimised are of cross entropy."""
@@ -69,7 +65,8 @@ class RiskLoss:
             weights.append(len(reference) * self._weights(reference[:-1], found))
         target, mask = (each.to(batch.source.device) for each in pad(candidates, self._tokenizer.pad_id))
         sentence = torch.tensor(owners, device=target.device)
-        theirs = Memory(memory.states[sentence], memory.mask[sentence])
+        # Unlike that of an index, the gradient of a selection is summed in an order that does not depend on threads.
+        theirs = Memory(memory.states.index_select(0, sentence), memory.mask[sentence])
         seen = shifted(target, mask, self._tokenizer.pad_id, self._tokenizer.start_id)
         states = self._model.decoder_states(seen, theirs)[mask]
         of_each = torch.cat(weights).to(target.device) / mask.sum(1)  # mean log-probabilities are what counts

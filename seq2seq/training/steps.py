@@ -22,7 +22,7 @@ from seq2seq.training.risk import RiskLoss
 from seq2seq.training.state import Learner
 
 _POSITIONS_IN_CACHE = 1024  # target positions
-_POSITIONS_OF_RISK = 512  # fewer would make searches of too few sentences at once
+_POSITIONS_OF_RISK = 4096  # of candidates: fewer would make searches of too few sentences at once
 
 
 class Steps:
@@ -44,8 +44,7 @@ class Steps:
         self._loss = TranslationLoss(model, config.label_smoothing, config.r_drop)
         self._criterion: torch.nn.Module = self._loss  # maybe wrapped
         self._device, self._group = device, group
-        copies = 2 if config.r_drop else 1  # of each pair: both are in the same part
-        self._positions = _POSITIONS_IN_CACHE // copies if device.type == "cpu" else 0
+        self._copies = 2 if config.r_drop else 1  # of each pair: both are in the same part
 
     def share(self) -> None:
         """Let gradients meet among the processes; to be called when the weights are those to begin with.
@@ -61,8 +60,7 @@ class Steps:
 
     def minimise(self, risk: RiskLoss) -> None:
         """From now on, minimise a risk in place of the cross entropy."""
-        self._loss.instead = risk
-        self._positions = _POSITIONS_OF_RISK
+        self._loss.instead, self._copies = risk, risk.num_candidates
 
     def gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step, each target token weighing the same; return its summed losses in nats."""
@@ -94,6 +92,12 @@ class Steps:
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next.
 
-        Candidates of which the risk is are many times the pairs themselves: no device takes all at once.
+        Of the candidates of a risk it is more there, and elsewhere about twice what a batch is without them.
         """
-        return batch.parts(self._positions) if self._positions else iter((batch,))
+        if self._device.type == "cpu":
+            positions = _POSITIONS_OF_RISK if self._loss.instead is not None else _POSITIONS_IN_CACHE
+        elif self._loss.instead is not None:
+            positions = 2 * batch.target_mask.numel()
+        else:
+            return iter((batch,))
+        return batch.parts(positions // self._copies)

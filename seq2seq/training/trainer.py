@@ -175,7 +175,7 @@ class _Trainer:
             if not risky and minimises_risk(config, state.step + 1, seconds):
                 risky = True
                 self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
-                self.steps.minimise(RiskLoss(model, self.tokenizer, self.config))
+                self.steps.minimise(RiskLoss(model, self.tokenizer, config))
             smoothed, plain = self._gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
             norm = float(self.learner.update(rate, config.clip_norm))

@@ -40,7 +40,7 @@ def validate(
         translated = pairs[: config.training.validation_sentences or None]
         beam_size = config.training.validation_beam_size
         decoding = replace(
-            config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", tag="",
+            config.decoding, beam_size=beam_size, n_best=1, sample=False, mbr="off", length_reward=0.0, tag="",
             shortlist=False,  # there is no lexicon yet
             too_long="split",  # one long line is no reason to end a training
         )  # fmt: skip

@@ -109,7 +109,7 @@ KINDS = [
     Bad("override without value", f"{TRAIN} --set training.steps", ("'training.steps'", "KEY=VALUE")),
     Bad("option of sampling", f"{TRANSLATE} --temperature 0.7", ("--temperature 0.7", "add it", "--sample")),
     Bad("option of choice", f"{TRANSLATE} --candidates 9", ("--candidates 9", "--mbr, --rerank-by or --length-reward")),
-    Bad("two choices", f"{TRANSLATE} --mbr bleu --length-reward 0.1", ("mbr", "length_reward", "leave one out")),
+    Bad("two choices", f"{TRANSLATE} --mbr bleu --length-reward 0.1", ("length_reward` = 0.1", "`mbr` to off")),
     Bad("option of reranking", f"{TRANSLATE} --mbr bleu --reverse-weight 2", ("--reverse-weight 2", "--rerank-by")),
     Bad("unknown override", f"{TRAIN} --set model.depth=3", ("`model.depth`", "did you mean `model.d")),
     Bad("unknown device", f"{TRAIN} --set training.steps=1 --device abacus", ("'abacus'", "cpu")),

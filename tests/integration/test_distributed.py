@@ -54,14 +54,17 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_tokens", [256, 1])
-def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int) -> None:
+@pytest.mark.parametrize(("batch_tokens", "minimum_risk"), [(256, 0.0), (1, 0.0), (256, 0.5)])
+def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_risk: float) -> None:
     """With batches of many pairs, and of one pair, which leaves nothing for the helper."""
     write_corpus(tmp_path)
     path = tmp_path / "config.toml"
     text = CONFIG.replace("SAMPLING", "").replace("dropout = 0.1", "dropout = 0.0").replace("steps = 24", "steps = 6")
     path.write_text(text.replace("validate_every = 12", "validate_every = 3"), encoding="utf-8")
-    settings = [f"training.batch_tokens={batch_tokens}", "training.adam_epsilon=1e-5"]
+    settings = [
+        f"training.batch_tokens={batch_tokens}", "training.adam_epsilon=1e-5", f"training.minimum_risk={minimum_risk}",
+        "training.risk_from=0.5", "training.risk_candidates=3",
+    ]  # fmt: skip
     threads = torch.get_num_threads()
     weights = []
     for number in (1, 2):

@@ -111,10 +111,11 @@ def test_the_tag_of_the_reverse_run_stands_before_what_it_translates(back, token
     assert found == plain.scores(tagged, CONFIG) != plain.scores(pairs, CONFIG)
 
 
-def test_parts_of_a_long_sentence_are_chosen_one_by_one(model, back, tokenizer, sentences) -> None:
+@pytest.mark.parametrize("reward", [0.0, 0.3])
+def test_parts_of_a_long_sentence_are_chosen_one_by_one(model, back, tokenizer, sentences, reward) -> None:
     long = ". ".join(sentences[:12])
     translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))
-    (found,) = translator.translate([long], replace(CONFIG, max_length_ratio=1.0))
+    (found,) = translator.translate([long], replace(CONFIG, max_length_ratio=1.0, length_reward=reward))
     assert len(found.n_best) > 1 and all(each.reverse_score is not None for each in found.hypotheses)
     scores = [each.score for each in found.hypotheses]
     assert scores == sorted(scores, reverse=True)

@@ -56,6 +56,20 @@ def test_rows_count_as_often_as_their_weights_say(smoothing: float, with_bias: b
     )
 
 
+@pytest.mark.parametrize("frozen", [None, 0, 1])
+def test_rows_count_in_low_precision_and_where_parts_are_frozen(frozen: int | None) -> None:
+    torch.manual_seed(1)
+    inputs = [torch.randn(6, 4), torch.randn(9, 4)]
+    targets, times = torch.randint(0, 9, (6,)), torch.randn(6)
+    for i, tensor in enumerate(inputs):
+        tensor.requires_grad_(i != frozen)
+    learnt = [tensor for tensor in inputs if tensor.requires_grad]
+    found = linear_cross_entropy(*inputs, None, targets, 0.1, torch.bfloat16, row_weights=times).minimised
+    each = F.cross_entropy(F.linear(*inputs), targets, reduction="none", label_smoothing=0.1)
+    ours, expected = torch.autograd.grad(found, learnt), torch.autograd.grad(times @ each, learnt)
+    torch.testing.assert_close(ours, expected, atol=0.05, rtol=0.05)
+
+
 @pytest.mark.parametrize("frozen", [0, 1, 2])
 def test_what_is_frozen_gets_no_gradient_and_the_others_the_same(frozen: int) -> None:
     torch.manual_seed(1)

@@ -14,6 +14,7 @@ from seq2seq.config import (
     Config,
     CorpusConfig,
     DataConfig,
+    DecodingConfig,
     ModelConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -128,8 +129,11 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
     assert records[1]["target_tokens_seen"] == records[0]["target_tokens_seen"]
 
 
-def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tmp_path: Path) -> None:
-    risk = {"minimum_risk": 0.5, "risk_from": 0.6, "risk_candidates": 3}  # in step 5, after the break
+@pytest.mark.parametrize("risk_from", [0.0, 0.6])  # before the break, which is after step 2, and after it
+def test_what_is_dropped_at_random_is_the_same_after_resuming(
+    config: Config, tmp_path: Path, risk_from: float
+) -> None:
+    risk = {"minimum_risk": 0.5, "risk_from": risk_from, "risk_candidates": 3}
     drops = risk | {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
     deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
     run, broken = (tmp_path / name for name in ("run", "broken"))
@@ -142,11 +146,21 @@ def test_what_is_dropped_at_random_is_the_same_after_resuming(config: Config, tm
 
 
 def test_the_risk_is_minimised_from_a_share_of_the_steps_on(config: Config, tmp_path: Path, capsys) -> None:
-    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 3, "subword_sampling": 0.1}
-    runs = [train(with_training(config, **each), tmp_path / f"{len(each)}", device="cpu") for each in (risk, {})]
+    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 3}
+    sampled = with_training(config, subword_sampling=0.1)
+    runs = [train(with_training(sampled, **each), tmp_path / f"{len(each)}", device="cpu") for each in (risk, {})]
     assert "from step 4 on, training minimises the risk" in capsys.readouterr().err
     one, other = ([p.read_bytes() for p in sorted(run.glob("checkpoints/*/model.safetensors"))] for run in runs)
-    assert len(one) == len(other) == 3 and one[-1] != other[-1]
+    assert [first == second for first, second in zip(one, other, strict=True)] == [True, False, False]
+
+
+def test_validation_is_of_the_search_that_it_says(config: Config, tmp_path: Path) -> None:
+    found = []
+    for reward in (0.0, 9.0):
+        changed = replace(config, decoding=DecodingConfig(length_reward=reward))
+        run = train(changed, tmp_path / f"{reward}", device="cpu")
+        found.append([read_info(folder).validation for folder in checkpoints(run)])
+    assert found[0] == found[1] and found[0][0]
 
 
 @pytest.mark.parametrize("initialisation", ["glorot", "depth_scaled"])
