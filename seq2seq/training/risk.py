@@ -42,7 +42,7 @@ class RiskLoss:
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, training: TrainingConfig) -> None:
         """Of a model and its tokenizer; how the run translates does not matter."""
-        self.num_candidates, self._share = training.risk_candidates, training.minimum_risk
+        self.num_candidates, self._weight = training.risk_candidates, training.minimum_risk
         self._model, self._tokenizer, self._smoothing = model, tokenizer, training.label_smoothing
         self._measure = training.risk_measure
         self._search = DecodingConfig(beam_size=training.risk_candidates, n_best=training.risk_candidates)
@@ -52,7 +52,9 @@ class RiskLoss:
         memory = self._model.encode(batch.source, batch.source_mask)
         states = self._model.decoder_states(batch.target_input, memory)[batch.target_mask]
         entropy = output_loss(self._model, states, batch.target_output[batch.target_mask], self._smoothing)
-        minimised = (1 - self._share) * entropy.minimised + self._share * self._risk(batch, memory)
+        # Not a mean of both, as a share would make it: the gradient of the risk is small, and Adam, which knows that of
+        # the cross entropy, would take hundreds of small steps before it takes others.
+        minimised = entropy.minimised + self._weight * self._risk(batch, memory)
         return Losses(minimised, entropy.smoothed, entropy.plain)
 
     def _risk(self, batch: Batch, memory: Memory) -> Tensor:
