@@ -54,7 +54,10 @@ class TrainingConfig:
         float,
         "share of the training, of its steps or its time, after which the risk is minimised; a finished training that "
         "is made longer begins with cross entropy again, if that share is not reached yet",
-    ] = 0.8
+    ] = 0.9
+    risk_learning_rate: Annotated[
+        float, "learning rate when the risk begins to be minimised, by when the schedule has ended; it falls to 0"
+    ] = 5e-4
     risk_candidates: Annotated[int, "translations of each source that minimum_risk compares, found by beam search"] = 8
     risk_measure: Annotated[
         Literal["bleu", "chrf"],
@@ -107,7 +110,7 @@ class TrainingConfig:
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha", "r_drop", "minimum_risk", "cpu_processes",
+            "lora_embedding_rank", "lora_alpha", "r_drop", "minimum_risk", "risk_learning_rate", "cpu_processes",
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 0)
         for name in (

@@ -14,11 +14,19 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
     is equation 3 of Vaswani et al. 2017: their rate is `learning_rate` = (d_model * warmup_steps)^-0.5. Where time is
     limited, cosine and linear follow the `seconds` of training so far if these are ahead of the steps: on whatever
     machine, training ends with the low rates that the last tenths of quality come from.
+
+    Where a risk is minimised at the end, this is over by then, and `risk_learning_rate` falls linearly to 0: what has
+    been learnt by low rates is changed by higher ones again, but not as much as by the first.
     """
     peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
+    if minimises_risk(config, step, seconds):
+        left = 1 - share_done(config, step - 1, config.steps, seconds)
+        return config.risk_learning_rate * left / (1 - config.risk_from) * min(1.0, step / max(1, warmup))
     if step < warmup:
         return peak * step / warmup
     done = share_done(config, step - warmup, config.steps - warmup, seconds)  # of the fall
+    if config.minimum_risk:
+        done = min(1.0, done / config.risk_from)
     match config.schedule:
         case "inverse_sqrt":
             return peak * math.sqrt(max(1, warmup) / step)

@@ -61,3 +61,18 @@ def test_the_risk_is_minimised_in_the_last_part() -> None:
     assert minimises_risk(limited, 90)
     assert not minimises_risk(replace(config, minimum_risk=0.0), 100)
     assert minimises_risk(replace(config, risk_from=0.0), 1)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_schedule_ends_where_the_risk_begins_at_a_rate_of_its_own(schedule: str) -> None:
+    risk = {"minimum_risk": 30.0, "risk_from": 0.8, "risk_learning_rate": 0.002}
+    config = TrainingConfig(steps=1000, warmup_steps=0, learning_rate=0.01, schedule=schedule, **risk)
+    shorter = replace(config, steps=800, minimum_risk=0.0)
+    for step in (1, 100, 400, 799, 800):
+        assert learning_rate(config, step) == pytest.approx(learning_rate(shorter, step))
+    found = [learning_rate(config, step) for step in (801, 901, 1000)]
+    assert found == pytest.approx([0.002, 0.001, 0.00001])
+    limited = replace(config, steps=10**6, max_minutes=10)
+    found = [learning_rate(limited, 5, seconds) for seconds in (0, 240, 480, 540, 600)]
+    assert found == pytest.approx([0.01, 0.005, 0.002, 0.001, 0.0], abs=1e-5)
+    assert learning_rate(replace(config, warmup_steps=10, risk_from=0.0), 5) == pytest.approx(0.001, rel=0.01)
