@@ -63,7 +63,7 @@ def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_ri
     path.write_text(text.replace("validate_every = 12", "validate_every = 3"), encoding="utf-8")
     settings = [
         f"training.batch_tokens={batch_tokens}", "training.adam_epsilon=1e-5", f"training.minimum_risk={minimum_risk}",
-        "training.risk_from=0.5", "training.risk_candidates=3",
+        "training.risk_from=0.5", "training.risk_candidates=3", "training.validation_metric=bleu",
     ]  # fmt: skip
     threads = torch.get_num_threads()
     weights = []

@@ -131,14 +131,23 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
 
 @pytest.mark.parametrize("risk_from", [0.0, 0.6])  # before the break, which is after step 2, and after it
 def test_what_is_dropped_at_random_is_the_same_after_resuming(
-    config: Config, tmp_path: Path, risk_from: float
+    config: Config, tmp_path: Path, risk_from: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     risk = {"minimum_risk": 0.5, "risk_from": risk_from, "risk_candidates": 3}
     drops = risk | {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
     deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
     run, broken = (tmp_path / name for name in ("run", "broken"))
     train(with_training(deep, **drops), run, device="cpu")
-    train(with_training(deep, **drops, steps=2), broken, device="cpu")
+    gradients = Steps.gradients
+
+    def broken_off(steps: Steps, work: StepBatches) -> tuple[float, float]:
+        if (broken / "checkpoints" / "step_00000002").exists():
+            raise KeyboardInterrupt
+        return gradients(steps, work)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Steps, "gradients", broken_off)
+        train(with_training(deep, **drops), broken, device="cpu")
     train(with_training(deep, **drops), broken, device="cpu", resume=True)
     for name in ("model.safetensors", "training.safetensors"):
         one, other = (folder / "checkpoints" / "step_00000006" / name for folder in (run, broken))
