@@ -351,7 +351,8 @@ def _of_training(
     slow, slowness = 1 - config.training.risk_from, config.training.risk_candidates
     if not config.training.minimum_risk:
         slow, slowness = 0.0, 1
-    whole *= 1 - slow + slow * slowness
+    longer = 1 - slow + slow * slowness
+    whole *= longer
     hours = min(whole, config.training.max_minutes / 60 or whole)
     teachers = 2 * config.diversification.models
     hours_of_teacher = min(whole, (config.diversification.max_minutes or config.training.max_minutes) / 60 or whole)
@@ -362,8 +363,8 @@ def _of_training(
     }
     if train.is_whole:
         text = figures["target_tokens"] * (1 + teachers)
-        share = (1 - slow + slow / slowness) if hours < whole else 1 / (1 - slow + slow * slowness)
-        figures["epochs"] = 3600 * hours * share * found.tokens_per_second / max(text, 1)
+        usual = 1 - slow + slow / slowness if hours < whole else 1 / longer  # of the text that usual steps would take
+        figures["epochs"] = 3600 * hours * usual * found.tokens_per_second / max(text, 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",

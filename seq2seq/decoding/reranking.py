@@ -5,7 +5,7 @@ A translation y of a source x scores
     log p(y | x) / penalty(|y|) + weight * log p(x | y) / penalty(|x|) + reward * |y|
 
 with lengths in tokens, the end token included. Without a length penalty (`length_penalty = 0`) that is the criterion of
-Li et al. 2016 (arXiv 1510.03055, equation 16), whose model of the other direction has a weight, and so has the length;
+Li et al. 2016 (arXiv 1510.03055), whose model of the other direction has a weight, and so has the length;
 with the default penalty, the length itself, the noisy-channel score of Yee et al. 2019 (arXiv 1908.05731) without its
 language model. The reverse model sets translations back that leave something out, since the source is unlikely given
 these; the reward moves the length of all translations, where these are shorter or longer than people's.

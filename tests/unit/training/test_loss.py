@@ -13,17 +13,21 @@ from seq2seq.training import loss as loss_module
 from seq2seq.training.loss import TranslationLoss, linear_cross_entropy
 
 
+def differentiable_inputs(with_bias: bool) -> list[torch.Tensor]:
+    """States `(23, 8)`, weight `(37, 8)` and maybe bias `(37,)`, in double precision."""
+    torch.manual_seed(1)
+    shapes = [(23, 8), (37, 8), *([(37,)] if with_bias else [])]
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("chunk", [1, 37 * 5, 10**6])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_loss_and_gradients_equal_cross_entropy(smoothing: float, chunk: int, with_bias: bool, monkeypatch) -> None:
     monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", chunk)
     monkeypatch.setattr(loss_module, "_CHUNK_ROWS", 1)
-    torch.manual_seed(1)
-    states = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(37, 8, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(37, dtype=torch.float64, requires_grad=True) if with_bias else None
-    inputs = [states, weight, *([] if bias is None else [bias])]
+    inputs = differentiable_inputs(with_bias)
+    states, weight, bias = (*inputs, None)[:3]
     targets = torch.randint(0, 37, (23,))
     minimised, smoothed, plain = linear_cross_entropy(states, weight, bias, targets, smoothing)
     ours = torch.autograd.grad(3 * minimised, inputs)
@@ -40,11 +44,8 @@ def test_loss_and_gradients_equal_cross_entropy(smoothing: float, chunk: int, wi
 def test_rows_count_as_often_as_their_weights_say(smoothing: float, with_bias: bool, monkeypatch) -> None:
     monkeypatch.setattr(loss_module, "_CHUNK_ROWS", 4)
     monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", 1)
-    torch.manual_seed(1)
-    states = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(37, 8, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(37, dtype=torch.float64, requires_grad=True) if with_bias else None
-    inputs = [states, weight, *([] if bias is None else [bias])]
+    inputs = differentiable_inputs(with_bias)
+    states, weight, bias = (*inputs, None)[:3]
     targets, times = torch.randint(0, 37, (23,)), torch.randn(23, dtype=torch.float64)
     found = linear_cross_entropy(states, weight, bias, targets, smoothing, row_weights=times)
     logits = F.linear(states, weight, bias)
