@@ -347,8 +347,10 @@ def _of_training(
     data = replace(config.data, train=(sample,), curriculum=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
     whole = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
-    # While the risk is minimised, steps take about as many times as long as there are candidates.
-    slow, slowness = 1 - config.training.risk_from, config.training.risk_candidates
+    # While the risk is minimised, tokens take about as many times as long as there are candidates.
+    slow, slowness = 1 - config.training.risk_from, float(config.training.risk_candidates)
+    if config.training.risk_batch_tokens:
+        slowness *= config.training.risk_batch_tokens / config.training.batch_tokens
     if not config.training.minimum_risk:
         slow, slowness = 0.0, 1
     longer = 1 - slow + slow * slowness

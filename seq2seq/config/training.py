@@ -47,7 +47,7 @@ class TrainingConfig:
     minimum_risk: Annotated[
         float,
         "minimum risk training (Shen et al. 2016) at the end of training: the weight of the expected cost, 0 to 1, of "
-        "the model's own translations beside the cross entropy, without R-Drop; 0 for none (Multi30k: 30). A step "
+        "the model's own translations beside the cross entropy, without R-Drop; 0 for none (Multi30k: 100). A step "
         "then takes about as many times as long as there are candidates",
     ] = 0.0
     risk_from: Annotated[
@@ -58,6 +58,10 @@ class TrainingConfig:
     risk_learning_rate: Annotated[
         float, "learning rate when the risk begins to be minimised, by when the schedule has ended; it falls to 0"
     ] = 5e-4
+    risk_batch_tokens: Annotated[
+        int,
+        "batch_tokens from then on, 0 for as many as before: a step takes long, and more of smaller ones lead further",
+    ] = 0
     risk_candidates: Annotated[int, "translations of each source that minimum_risk compares, found by beam search"] = 8
     risk_measure: Annotated[
         Literal["bleu", "chrf"],
@@ -110,7 +114,8 @@ class TrainingConfig:
         for name in (
             "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha", "r_drop", "minimum_risk", "risk_learning_rate", "cpu_processes",
+            "lora_embedding_rank", "lora_alpha", "r_drop", "minimum_risk", "risk_learning_rate", "risk_batch_tokens",
+            "cpu_processes",
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 0)
         for name in (

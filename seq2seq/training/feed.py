@@ -90,6 +90,7 @@ class Feed:
             DataError: if no training pair is left.
         """
         self._training = config.training
+        self._batch_tokens = config.training.batch_tokens
         self._tokenizer = tokenizer
         self._group = group
         self._stores = stores
@@ -137,6 +138,11 @@ class Feed:
                 position = self._next_pool(position)
         return StepBatches(mine, num_tokens, position)
 
+    def use_batches_of(self, tokens: int) -> None:
+        """From now on, have batches of so many tokens; positions count these, so only a new epoch goes on exactly."""
+        self._batch_tokens = tokens
+        self._at, self._pool = (-1, 0), _NOTHING
+
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)
 
@@ -176,7 +182,7 @@ class Feed:
     def _make_pool(self, runs: Sequence[Run], epoch: int, pool: int) -> _Pool:
         examples = Examples.joined([self._segmented(run, epoch) for run in runs])
         seed = (self._training.seed, epoch, 0, pool) if pool else (self._training.seed, epoch)
-        plan = plan_batches(examples, self._training.batch_tokens, *seed)
+        plan = plan_batches(examples, self._batch_tokens, *seed)
         lengths = examples.target.lengths
         return _Pool(examples, plan, [int(lengths[batch].sum()) for batch in plan])
 

@@ -39,6 +39,7 @@ class TrainState:
     target_tokens_seen: int = 0
     best_score: float | None = None  # larger is better
     validations_since_best: int = 0
+    minimises_risk: bool = False  # as of `training.minimum_risk`: the last part of training has begun
 
     def note_validation(self, scores: Mapping[str, float], metric: Metric) -> bool:
         """Take in a validation; True if it is the best so far."""
@@ -113,6 +114,7 @@ class Learner:
             epoch=state.position.epoch,
             pool_in_epoch=state.position.pool,
             batches_in_epoch=state.position.batches,
+            minimises_risk=state.minimises_risk,
             target_tokens_seen=state.target_tokens_seen,
             training_seconds=seconds,
             validation=scores,
@@ -144,6 +146,7 @@ class Learner:
             target_tokens_seen=info.target_tokens_seen,
             best_score=info.best_score,
             validations_since_best=info.validations_since_best,
+            minimises_risk=info.minimises_risk,
         )
         return state, info.training_seconds
 

@@ -29,7 +29,7 @@ from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
-from seq2seq.training.feed import Feed, StepBatches
+from seq2seq.training.feed import Feed, Position, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.risk import RiskLoss
@@ -169,20 +169,19 @@ class _Trainer:
             seconds = self.group.most(self.clock.seconds, self.device) if config.max_minutes else 0.0
             if stop := self._reason_to_stop(seconds):
                 break
+            if not risky and minimises_risk(config, state.step + 1, seconds):
+                risky = True
+                self._minimise_risk()
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
             work = self.feed.step(state.position)
-            if not risky and minimises_risk(config, state.step + 1, seconds):
-                risky = True
-                self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
-                self.steps.minimise(RiskLoss(model, self.tokenizer, config))
             smoothed, plain = self._gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
             norm = float(self.learner.update(rate, config.clip_norm))
             if not math.isfinite(norm) and not self.learner.scaler.is_enabled():  # which leaves such updates out
                 raise self._diverged("gradient")  # before the weights, which it has spoilt, are saved
             state.step += 1
-            state.position = work.position
+            state.position, state.minimises_risk = work.position, risky
             state.target_tokens_seen += work.num_target_tokens
             meter.add(smoothed, plain, work.num_target_tokens, self.clock.lap())
             scores = None
@@ -211,6 +210,16 @@ class _Trainer:
             model = self.config.model
             sizes = model.source_vocab_size, model.target_vocab_size
             learn_lexicon(self.feed.sample(), *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
+
+    def _minimise_risk(self) -> None:
+        """From the next step on, with the batches that this has."""
+        config, state = self.config.training, self.state
+        self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
+        self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
+        if config.risk_batch_tokens:
+            self.feed.use_batches_of(config.risk_batch_tokens)
+            if not state.minimises_risk:  # no resume: the position counts batches of the size before
+                state.position = Position(state.position.epoch + 1)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,11 +130,12 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
     assert records[1]["target_tokens_seen"] == records[0]["target_tokens_seen"]
 
 
-@pytest.mark.parametrize("risk_from", [0.0, 0.6])  # before the break, which is after step 2, and after it
+# Before the break, which is after step 2, and after it.
+@pytest.mark.parametrize(("risk_from", "risk_batch_tokens"), [(0.0, 0), (0.0, 40), (0.6, 40)])
 def test_what_is_dropped_at_random_is_the_same_after_resuming(
-    config: Config, tmp_path: Path, risk_from: float, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, risk_from: float, risk_batch_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    risk = {"minimum_risk": 0.5, "risk_from": risk_from, "risk_candidates": 3}
+    risk = {"minimum_risk": 0.5, "risk_from": risk_from, "risk_candidates": 3, "risk_batch_tokens": risk_batch_tokens}
     drops = risk | {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
     deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
     run, broken = (tmp_path / name for name in ("run", "broken"))
@@ -161,6 +163,22 @@ def test_the_risk_is_minimised_from_a_share_of_the_steps_on(config: Config, tmp_
     assert "from step 4 on, training minimises the risk" in capsys.readouterr().err
     one, other = ([p.read_bytes() for p in sorted(run.glob("checkpoints/*/model.safetensors"))] for run in runs)
     assert [first == second for first, second in zip(one, other, strict=True)] == [True, False, False]
+
+
+def test_batches_have_another_size_while_the_risk_is_minimised(config: Config, tmp_path: Path) -> None:
+    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 2, "risk_batch_tokens": 40}
+    steps = {"steps": 6, "log_every": 1}
+    run = train(with_training(config, **steps, **risk), tmp_path / "run", device="cpu")
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    seen = [record["target_tokens_seen"] for record in found if "target_tokens_seen" in record]
+    tokens = [after - before for before, after in pairwise([0, *seen])]
+    assert len(tokens) == 6
+    assert max(tokens[3:]) <= 40 < min(tokens[:2])
+    assert read_info(checkpoints(run)[-1]).epoch >= 1  # an epoch is begun with the new batches
+    # Made longer, it goes on with cross entropy and batches of the first size, and ends with the others again.
+    train(with_training(config, **(steps | {"steps": 12}), **risk), run, device="cpu", resume=True)
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found[-1]["step"] == 12
 
 
 def test_validation_is_of_the_search_that_it_says(config: Config, tmp_path: Path) -> None:
