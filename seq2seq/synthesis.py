@@ -259,7 +259,7 @@ def with_synthetic(
     weight = config.distillation.original_weight if config.distillation.teacher else 1.0
     corpora, tags = [replace(original, weight=weight)], []
     for synthetic, corpus in made:
-        corpora.append(replace(corpus, weight=synthetic.weight, synthetic=True))
+        corpora.append(replace(corpus, weight=synthetic.weight))
         tags += [synthetic.tag] if synthetic.tag else []
     tokenizer = config.tokenizer
     if not (tokenizer.path or config.training.initialise_from):

@@ -31,11 +31,6 @@ class CorpusConfig:
         "new keeps a fine-tuned model from forgetting",
     ] = 1.0
     tag: Annotated[str, "put before each source text, as one piece of the vocabulary: <2de>, <bt>"] = ""
-    synthetic: Annotated[
-        bool,
-        "one side was translated by a model, as recipes note of what they make; `training.minimum_risk` leaves it out, "
-        "unless there is nothing else",
-    ] = False
     drop_empty: Annotated[bool, "drop (and count) pairs with an empty side instead of refusing the corpus"] = True
     prepare: Annotated[
         PrepareConfig | None, "of a training corpus: settings that differ from [prepare], such as { max_ratio = 2.0 }"

@@ -52,8 +52,8 @@ class TrainingConfig:
     ] = 0.0
     risk_from: Annotated[
         float,
-        "share of the training, of its steps or its time, after which the risk is minimised, in a new epoch; if a "
-        "finished training is made longer, and has less than that share then, it begins with cross entropy again",
+        "share of the training, of its steps or its time, after which the risk is minimised; a finished training that "
+        "is made longer begins with cross entropy again, if that share is not reached yet",
     ] = 0.9
     risk_learning_rate: Annotated[
         float, "learning rate when the risk begins to be minimised, by when the schedule has ended; it falls to 0"

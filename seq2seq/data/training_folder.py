@@ -148,7 +148,7 @@ def _write_config(config: Config, output: Path) -> None:
 
 def _at(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
     """A training corpus as it was prepared, clean and with its tag before each source; its weight stays."""
-    return CorpusConfig(path=str(folder), weight=corpus.weight, synthetic=corpus.synthetic)
+    return CorpusConfig(path=str(folder), weight=corpus.weight)
 
 
 def _coverage(stores: Mapping[str, TokenStore], max_length: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.training.distributed import Processes
-from seq2seq.training.mixture import weights_in, without_synthetic
+from seq2seq.training.mixture import weights_in
 
 RUN_PAIRS = 1000
 POOL_TOKENS = 2**24  # of both sides: 64 MB, some 300,000 pairs
@@ -90,7 +90,7 @@ class Feed:
             DataError: if no training pair is left.
         """
         self._training = config.training
-        self._batch_tokens, self._minimises_risk = config.training.batch_tokens, False
+        self._batch_tokens = config.training.batch_tokens
         self._tokenizer = tokenizer
         self._group = group
         self._stores = stores
@@ -138,14 +138,10 @@ class Feed:
                 position = self._next_pool(position)
         return StepBatches(mine, num_tokens, position)
 
-    def minimise_risk(self) -> None:
-        """From now on, which is to be a new epoch, have other batches, and no text that models made.
-
-        How good a translation is that is like another model's says little.
-        """
-        self._minimises_risk = True
-        self._batch_tokens = self._training.risk_batch_tokens or self._training.batch_tokens
-        self._epoch, self._at, self._pool = -1, (-1, 0), _NOTHING
+    def use_batches_of(self, tokens: int) -> None:
+        """From now on, have batches of so many tokens; positions count these, so only a new epoch goes on exactly."""
+        self._batch_tokens = tokens
+        self._at, self._pool = (-1, 0), _NOTHING
 
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)
@@ -178,11 +174,7 @@ class Feed:
         """The runs of each pool of an epoch: which pairs an epoch takes is decided here and in `_read`, by shares."""
         if epoch != self._epoch:
             size = SAMPLED_POOL_TOKENS if self._segments_anew else POOL_TOKENS
-            sizes = [len(store) for store in self._stores]
-            weights = weights_in(epoch, self._data, sizes)
-            if self._minimises_risk:
-                fitting = [store.fitting(self._max_length) for store in self._stores]
-                weights = without_synthetic(weights, self._data.train, fitting)
+            weights = weights_in(epoch, self._data, [len(store) for store in self._stores])
             self._runs = pools_of(self._stores, weights, size, self._training.seed, epoch)
             self._epoch = epoch
         return self._runs

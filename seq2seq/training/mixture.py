@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seq2seq.config import CorpusConfig, DataConfig
+from seq2seq.config import DataConfig
 
 
 def weights_in(epoch: int, data: DataConfig, sizes: Sequence[int]) -> list[float]:
@@ -20,14 +20,6 @@ def weights_in(epoch: int, data: DataConfig, sizes: Sequence[int]) -> list[float
     if data.temperature != 1:
         return tempered(sizes, data.temperature)
     return [corpus.weight for corpus in data.train]
-
-
-def without_synthetic(
-    weights: Sequence[float], corpora: Sequence[CorpusConfig], sizes: Sequence[int]
-) -> list[float]:
-    """No weight for what models made, unless nothing else has any."""
-    rest = [0.0 if corpus.synthetic else weight for weight, corpus in zip(weights, corpora, strict=True)]
-    return rest if any(weight * size for weight, size in zip(rest, sizes, strict=True)) else list(weights)
 
 
 def tempered(sizes: Sequence[int], temperature: float) -> list[float]:

@@ -216,9 +216,10 @@ class _Trainer:
         config, state = self.config.training, self.state
         self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
         self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
-        self.feed.minimise_risk()
-        if state.step and not state.minimises_risk:  # else the position is in such an epoch already
-            state.position = Position(state.position.epoch + 1)
+        if config.risk_batch_tokens:
+            self.feed.use_batches_of(config.risk_batch_tokens)
+            if not state.minimises_risk:  # no resume: the position counts batches of the size before
+                state.position = Position(state.position.epoch + 1)
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""

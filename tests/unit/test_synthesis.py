@@ -174,7 +174,6 @@ def test_training_takes_originals_and_what_was_made_by_weights() -> None:
     assert [(corpus.source, corpus.weight) for corpus in config.data.train] == [
         ("o.xx", 0.5), ("distillation.xx", 2.0), ("back_translation.xx", 0.25),
     ]  # fmt: skip
-    assert [corpus.synthetic for corpus in config.data.train] == [False, True, True]
     assert config.tokenizer.user_symbols == ("<x>", "<bt>")
     assert not config.distillation.teacher and not config.back_translation.monolingual, "training has no such stages"
 

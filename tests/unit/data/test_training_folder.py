@@ -43,7 +43,7 @@ def corpus(folder: Path, name: str, number: int, weight: float = 1.0) -> CorpusC
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    train = (corpus(tmp_path, "a", 90), replace(corpus(tmp_path, "b", 40, weight=2.5), synthetic=True))
+    train = (corpus(tmp_path, "a", 90), corpus(tmp_path, "b", 40, weight=2.5))
     data = DataConfig(
         source_language="en", target_language="de", train=train, validation=corpus(tmp_path, "valid", 4)
     )
@@ -70,7 +70,7 @@ def forbid(patched: pytest.MonkeyPatch, *names: str) -> None:
 def test_the_config_trains_on_what_was_prepared(config: Config, tmp_path: Path) -> None:
     make_ready(config, tmp_path / "out")
     ready = load_config(tmp_path / "out/config.toml")
-    assert [(each.weight, each.synthetic) for each in ready.data.train] == [(1.0, False), (2.5, True)]
+    assert [each.weight for each in ready.data.train] == [1.0, 2.5]
     assert ready.data.validation is not None
     assert list(read_corpus(ready.data.validation)) == list(read_corpus(config.data.validation))
     tokenizer = Tokenizer.load(ready.tokenizer.path)

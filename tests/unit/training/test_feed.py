@@ -218,19 +218,6 @@ def test_a_curriculum_has_corpora_come_one_after_another(tmp_path, tokenizer) ->
     assert set(seen[3].values()) == {2}
 
 
-def test_the_risk_has_batches_of_its_own_and_no_text_that_models_made(tmp_path, tokenizer) -> None:
-    config = config_for(tmp_path, weights=(1.0, 1.0), batch_tokens=200, risk_batch_tokens=40)
-    people, models = config.data.train
-    train = (people, replace(models, synthetic=True))
-    feed = feed_for(replace(config, data=replace(config.data, train=train)), tokenizer)
-    assert texts_of(feed, tokenizer, 1) == Counter(LINES)
-    feed.step(Position(2))
-    feed.minimise_risk()
-    works = epoch_of(feed, 2)
-    assert max(batch.source.numel() for work in works for batch in work.batches) <= 40
-    assert texts_of(feed, tokenizer, 2) == Counter(LINES[::2])
-
-
 @settings(max_examples=10)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes)
 def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import CorpusConfig, CurriculumConfig, DataConfig
 from seq2seq.errors import ConfigError
-from seq2seq.training.mixture import tempered, weights_in, without_synthetic
+from seq2seq.training.mixture import tempered, weights_in
 
 TWO = (CorpusConfig(path="a.tsv", weight=2.0), CorpusConfig(path="b.tsv", weight=0.5))
 PLAIN = (CorpusConfig(path="a.tsv"), CorpusConfig(path="b.tsv"))
@@ -40,14 +40,6 @@ def test_a_stage_ends_after_its_epochs_and_the_last_one_does_not() -> None:
     stages = (CurriculumConfig(epochs=2, weights=(1.0, 0.0)), CurriculumConfig(weights=(0.5, 1.0)))
     data = DataConfig(train=TWO, curriculum=stages)
     assert [weights_in(epoch, data, [1, 1]) for epoch in (0, 1, 2, 50)] == [[1.0, 0.0]] * 2 + [[0.5, 1.0]] * 2
-
-
-def test_what_models_made_is_left_out_unless_there_is_nothing_else() -> None:
-    made = (PLAIN[0], CorpusConfig(path="b.tsv", synthetic=True))
-    assert without_synthetic([2.0, 0.5], made, [10, 1000]) == [2.0, 0.0]
-    assert without_synthetic([2.0, 0.5], PLAIN, [10, 1000]) == [2.0, 0.5]
-    assert without_synthetic([0.0, 0.5], made, [10, 1000]) == [0.0, 0.5]  # as in a stage of a curriculum
-    assert without_synthetic([2.0, 0.5], made, [0, 1000]) == [2.0, 0.5]  # all pairs of the other were too long
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
