@@ -42,7 +42,10 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "mean of 5 checkpoints": ("recipe.average=5",),
     "moving average": ("training.ema_decay=0.999",),
     "word dropout": ("training.source_word_dropout=0.1", "training.target_word_dropout=0.1"),
-    "minimum risk in the last tenth": ("training.minimum_risk=30",),
+    "minimum risk in the last tenth": (
+        "training.minimum_risk=100", "training.risk_from=0.9", "training.risk_learning_rate=0.001",
+        "training.risk_batch_tokens=768",
+    ),
     "LayerDrop": ("training.layer_drop=0.1",),
     "norm after each sub-layer": ("model.norm=post",),
     "12-layer encoder and 1-layer decoder": ("model.encoder_layers=12", "model.decoder_layers=1"),

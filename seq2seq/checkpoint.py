@@ -54,7 +54,7 @@ class CheckpointInfo:
     epoch: int = 0
     pool_in_epoch: int = 0
     batches_in_epoch: int = 0  # in that pool
-    minimises_risk: bool = False  # training has come to its last part, where batches may have another size
+    minimises_risk: bool = False  # the position is in an epoch of `training.minimum_risk`, with its batches
     target_tokens_seen: int = 0
     training_seconds: float = 0.0
     validation: Mapping[str, float] | None = None  # loss, bleu, chrf

@@ -344,29 +344,19 @@ def _of_training(
     for side, name in enumerate(("source", "target")):
         write_lines(folder / name, (pair[side] for pair in train.sample))
     sample = CorpusConfig(source=str(folder / "source"), target=str(folder / "target"))
-    data = replace(config.data, train=(sample,), curriculum=())
+    data = replace(config.data, train=(sample,), curriculum=(), risk_weights=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
-    whole = config.training.steps * found.tokens_per_step / found.tokens_per_second / 3600
-    # While the risk is minimised, tokens take about as many times as long as there are candidates.
-    slow, slowness = 1 - config.training.risk_from, float(config.training.risk_candidates)
-    if config.training.risk_batch_tokens:
-        slowness *= config.training.risk_batch_tokens / config.training.batch_tokens
-    if not config.training.minimum_risk:
-        slow, slowness = 0.0, 1
-    longer = 1 - slow + slow * slowness
-    whole *= longer
-    hours = min(whole, config.training.max_minutes / 60 or whole)
+    hours, tokens = found.hours_and_tokens(config.training)
     teachers = 2 * config.diversification.models
-    hours_of_teacher = min(whole, (config.diversification.max_minutes or config.training.max_minutes) / 60 or whole)
+    minutes_of_teacher = config.diversification.max_minutes or config.training.max_minutes
+    hours_of_teacher, _ = found.hours_and_tokens(replace(config.training, max_minutes=minutes_of_teacher))
     figures |= {
         "tokens_per_second": found.tokens_per_second,
         "memory_mb": found.peak_memory_mb,
         "hours": config.recipe.ensemble * hours + teachers * hours_of_teacher,
     }
     if train.is_whole:
-        text = figures["target_tokens"] * (1 + teachers)
-        usual = 1 - slow + slow / slowness if hours < whole else 1 / longer  # of the text that usual steps would take
-        figures["epochs"] = 3600 * hours * usual * found.tokens_per_second / max(text, 1)
+        figures["epochs"] = tokens / max(figures["target_tokens"] * (1 + teachers), 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",

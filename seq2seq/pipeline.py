@@ -67,6 +67,7 @@ class Pipeline:
         """The stages in order."""
         run, folder = self.run, self.folder
         data = self._settings("data")
+        del data["data.risk_weights"]  # which a recipe refuses, and runs of the version before did not know
         held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
         of_script = {} if self.local else {**held_out, **self._settings("tokenizer")}  # which it may read
@@ -233,7 +234,10 @@ class Pipeline:
         """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
         data = self.config.data
         weights = any(corpus.weight != 1 for corpus in data.train)
-        given = {"train.weight": weights, "temperature": data.temperature != 1, "curriculum": bool(data.curriculum)}
+        given = {
+            "train.weight": weights, "temperature": data.temperature != 1, "curriculum": bool(data.curriculum),
+            "risk_weights": bool(data.risk_weights),
+        }  # fmt: skip
         for name in (name for name, is_given in given.items() if is_given):
             raise RecipeError(
                 f"`data.{name}`: a recipe makes one corpus of its training text; `seq2seq prepare` and `seq2seq train` "

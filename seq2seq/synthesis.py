@@ -264,9 +264,12 @@ def with_synthetic(
     tokenizer = config.tokenizer
     if not (tokenizer.path or config.training.initialise_from):
         tokenizer = with_tags(tokenizer, tags)
+    train = tuple(corpus for corpus in corpora if corpus.weight)
+    # How good translations are of what people write, models' words do not tell.
+    risk_weights = (1.0, *(0.0 for _ in train[1:])) if weight and len(train) > 1 else ()
     return replace(
         config,
-        data=replace(config.data, train=tuple(corpus for corpus in corpora if corpus.weight)),
+        data=replace(config.data, train=train, risk_weights=risk_weights),
         tokenizer=tokenizer,
         **_NO_STAGES,
     )

@@ -80,6 +80,11 @@ class DataConfig:
         "large as they are, 5: small ones more often. An epoch has as many pairs as all of them",
     ] = 1.0
     curriculum: Annotated[tuple[CurriculumConfig, ...], "stages with other weights, one after another"] = ()
+    risk_weights: Annotated[
+        tuple[float, ...],
+        "for each of `train`, in order, its weight while the risk is minimised (`training.minimum_risk`); none: as "
+        "before. Recipes leave out what models made",
+    ] = ()
 
     def __post_init__(self) -> None:
         """Check the bounds, and that one thing decides how often a corpus comes."""
@@ -95,6 +100,13 @@ class DataConfig:
                     f"`data.curriculum.weights` = {list(stage.weights)}: one for each of the {len(self.train)} corpora "
                     "of `data.train`"
                 )
+        if self.risk_weights and (len(self.risk_weights) != len(self.train) or not any(self.risk_weights)):
+            raise ConfigError(
+                f"`data.risk_weights` = {list(self.risk_weights)}: one for each of the {len(self.train)} corpora of "
+                "`data.train`, and one of them over 0"
+            )
+        for weight in self.risk_weights:
+            within("data.risk_weights", weight, 0, 1000)
         for name, corpus in (("validation", self.validation), ("test", self.test)):
             if corpus is not None and corpus.weight != 1:
                 raise ConfigError(f"`data.{name}.weight` = {corpus.weight}: is for training corpora; leave it out")

@@ -47,13 +47,13 @@ class TrainingConfig:
     minimum_risk: Annotated[
         float,
         "minimum risk training (Shen et al. 2016) at the end of training: the weight of the expected cost, 0 to 1, of "
-        "the model's own translations beside the cross entropy, without R-Drop; 0 for none (Multi30k: 100). A step "
+        "the model's own translations beside the cross entropy, without R-Drop; 0 for none (Multi30k: 100). A token "
         "then takes about as many times as long as there are candidates",
     ] = 0.0
     risk_from: Annotated[
         float,
-        "share of the training, of its steps or its time, after which the risk is minimised; a finished training that "
-        "is made longer begins with cross entropy again, if that share is not reached yet",
+        "share of the training, of its steps or its time, after which the risk is minimised, in a new epoch. "
+        "Made longer, so that it is below that share again, a training goes on with cross entropy first",
     ] = 0.9
     risk_learning_rate: Annotated[
         float, "learning rate when the risk begins to be minimised, by when the schedule has ended; it falls to 0"

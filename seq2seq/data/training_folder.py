@@ -139,9 +139,11 @@ def _write_config(config: Config, output: Path) -> None:
     curriculum = tuple(replace(stage, weights=rest) for stage, rest in weights if any(rest))
     if config.data.curriculum and not curriculum:
         raise DataError("`data.curriculum`: nothing is left of the corpora of any of its stages; see `[prepare]`")
+    risk_weights = tuple(compress(config.data.risk_weights, there))
     data = replace(
-        config.data, train=train, curriculum=curriculum, validation=held_out["validation"], test=held_out["test"]
-    )
+        config.data, train=train, curriculum=curriculum, risk_weights=risk_weights if any(risk_weights) else (),
+        validation=held_out["validation"], test=held_out["test"],
+    )  # fmt: skip
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
     save_config(replace(config, data=data, tokenizer=tokenizer), output / _CONFIG)
 

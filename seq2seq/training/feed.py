@@ -35,6 +35,11 @@ class Position(NamedTuple):
     batches: int = 0
     pool: int = 0
 
+    @property
+    def next_epoch(self) -> Position:
+        """Where an epoch begins: here, or after what is left of this one."""
+        return self if self == Position(self.epoch) else Position(self.epoch + 1)
+
 
 class StepBatches(NamedTuple):
     """What one process works through in one step."""
@@ -90,7 +95,7 @@ class Feed:
             DataError: if no training pair is left.
         """
         self._training = config.training
-        self._batch_tokens = config.training.batch_tokens
+        self._minimises_risk = False
         self._tokenizer = tokenizer
         self._group = group
         self._stores = stores
@@ -138,10 +143,10 @@ class Feed:
                 position = self._next_pool(position)
         return StepBatches(mine, num_tokens, position)
 
-    def use_batches_of(self, tokens: int) -> None:
-        """From now on, have batches of so many tokens; positions count these, so only a new epoch goes on exactly."""
-        self._batch_tokens = tokens
-        self._at, self._pool = (-1, 0), _NOTHING
+    def begin_risk(self) -> None:
+        """From now on, which is to be a new epoch, have the batches and the weights of the last part of training."""
+        self._minimises_risk = True
+        self._epoch, self._at, self._pool = -1, (-1, 0), _NOTHING
 
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)
@@ -174,7 +179,8 @@ class Feed:
         """The runs of each pool of an epoch: which pairs an epoch takes is decided here and in `_read`, by shares."""
         if epoch != self._epoch:
             size = SAMPLED_POOL_TOKENS if self._segments_anew else POOL_TOKENS
-            weights = weights_in(epoch, self._data, [len(store) for store in self._stores])
+            sizes = [len(store) for store in self._stores]
+            weights = weights_in(epoch, self._data, sizes, self._minimises_risk)
             self._runs = pools_of(self._stores, weights, size, self._training.seed, epoch)
             self._epoch = epoch
         return self._runs
@@ -182,7 +188,10 @@ class Feed:
     def _make_pool(self, runs: Sequence[Run], epoch: int, pool: int) -> _Pool:
         examples = Examples.joined([self._segmented(run, epoch) for run in runs])
         seed = (self._training.seed, epoch, 0, pool) if pool else (self._training.seed, epoch)
-        plan = plan_batches(examples, self._batch_tokens, *seed)
+        tokens = self._training.batch_tokens
+        if self._minimises_risk:
+            tokens = self._training.risk_batch_tokens or tokens
+        plan = plan_batches(examples, tokens, *seed)
         lengths = examples.target.lengths
         return _Pool(examples, plan, [int(lengths[batch].sum()) for batch in plan])
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.config import Config
+from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import open_stores
@@ -40,6 +40,20 @@ class Forecast(NamedTuple):
     tokens_per_step: float
     peak_memory_mb: float  # of all training processes
     steps: int  # that were done
+
+    def hours_and_tokens(self, training: TrainingConfig) -> tuple[float, float]:
+        """How long a training takes to its end, and how many target tokens it sees.
+
+        While the risk is minimised, a token takes about as many times as long as there are candidates.
+        """
+        risky = 1 - training.risk_from if training.minimum_risk else 0.0  # of the steps, or of the time
+        smaller = (training.risk_batch_tokens or training.batch_tokens) / training.batch_tokens
+        hours = training.steps * self.tokens_per_step / self.tokens_per_second / 3600
+        hours *= 1 - risky + risky * smaller * training.risk_candidates
+        if training.max_minutes and training.max_minutes / 60 < hours:
+            hours = training.max_minutes / 60
+            return hours, 3600 * hours * self.tokens_per_second * (1 - risky + risky / training.risk_candidates)
+        return hours, training.steps * self.tokens_per_step * (1 - risky + risky * smaller)
 
 
 def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> Forecast:

@@ -103,7 +103,7 @@ def _check_corpora(config: Config) -> None:
     """
     prepared = [store for corpus in config.data.train if (store := prepared_tokens(corpus))]
     others = tuple(corpus for corpus in config.data.train if prepared_tokens(corpus) is None)
-    rest = replace(config, data=replace(config.data, train=others, curriculum=()))
+    rest = replace(config, data=replace(config.data, train=others, curriculum=(), risk_weights=()))
     if not sum(1 for _ in read_pairs(rest)) + sum(map(len, prepared)):
         raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
     if config.data.validation is not None:

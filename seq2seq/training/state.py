@@ -39,7 +39,7 @@ class TrainState:
     target_tokens_seen: int = 0
     best_score: float | None = None  # larger is better
     validations_since_best: int = 0
-    minimises_risk: bool = False  # as of `training.minimum_risk`: the last part of training has begun
+    minimises_risk: bool = False  # the position is in an epoch of `training.minimum_risk`, with its batches
 
     def note_validation(self, scores: Mapping[str, float], metric: Metric) -> bool:
         """Take in a validation; True if it is the best so far."""

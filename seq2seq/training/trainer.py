@@ -29,7 +29,7 @@ from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
-from seq2seq.training.feed import Feed, Position, StepBatches
+from seq2seq.training.feed import Feed, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.risk import RiskLoss
@@ -172,6 +172,8 @@ class _Trainer:
             if not risky and minimises_risk(config, state.step + 1, seconds):
                 risky = True
                 self._minimise_risk()
+            if risky != state.minimises_risk:  # also back, if a finished training was made longer: batches are others
+                state.position, state.minimises_risk = state.position.next_epoch, risky
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
             work = self.feed.step(state.position)
@@ -181,7 +183,7 @@ class _Trainer:
             if not math.isfinite(norm) and not self.learner.scaler.is_enabled():  # which leaves such updates out
                 raise self._diverged("gradient")  # before the weights, which it has spoilt, are saved
             state.step += 1
-            state.position, state.minimises_risk = work.position, risky
+            state.position = work.position
             state.target_tokens_seen += work.num_target_tokens
             meter.add(smoothed, plain, work.num_target_tokens, self.clock.lap())
             scores = None
@@ -212,14 +214,11 @@ class _Trainer:
             learn_lexicon(self.feed.sample(), *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
     def _minimise_risk(self) -> None:
-        """From the next step on, with the batches that this has."""
+        """From the next step on, with batches and weights of its own."""
         config, state = self.config.training, self.state
         self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
         self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
-        if config.risk_batch_tokens:
-            self.feed.use_batches_of(config.risk_batch_tokens)
-            if not state.minimises_risk:  # no resume: the position counts batches of the size before
-                state.position = Position(state.position.epoch + 1)
+        self.feed.begin_risk()
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""

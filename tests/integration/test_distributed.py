@@ -54,7 +54,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch_tokens", "minimum_risk"), [(256, 0.0), (1, 0.0), (256, 0.5)])
+@pytest.mark.parametrize(("batch_tokens", "minimum_risk"), [(256, 0.0), (1, 0.0), (256, 0.5), (1, 0.5)])
 def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_risk: float) -> None:
     """With batches of many pairs, and of one pair, which leaves nothing for the helper."""
     write_corpus(tmp_path)

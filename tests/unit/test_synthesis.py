@@ -174,6 +174,7 @@ def test_training_takes_originals_and_what_was_made_by_weights() -> None:
     assert [(corpus.source, corpus.weight) for corpus in config.data.train] == [
         ("o.xx", 0.5), ("distillation.xx", 2.0), ("back_translation.xx", 0.25),
     ]  # fmt: skip
+    assert config.data.risk_weights == (1.0, 0.0, 0.0), "its risk is that of text by people"
     assert config.tokenizer.user_symbols == ("<x>", "<bt>")
     assert not config.distillation.teacher and not config.back_translation.monolingual, "training has no such stages"
 
@@ -181,7 +182,7 @@ def test_training_takes_originals_and_what_was_made_by_weights() -> None:
 def test_a_student_sees_no_originals_unless_asked_to() -> None:
     distilled = replace(CONFIG, distillation=DistillationConfig(teacher="t"), back_translation=BackTranslationConfig())
     config = made_of(distilled)
-    assert [corpus.source for corpus in config.data.train] == ["distillation.xx"]
+    assert [corpus.source for corpus in config.data.train] == ["distillation.xx"] and not config.data.risk_weights
     assert config.tokenizer == CONFIG.tokenizer
     alone = made_of(replace(CONFIG, distillation=DistillationConfig(original_weight=0.0)))
     assert [(corpus.source, corpus.weight) for corpus in alone.data.train] == [

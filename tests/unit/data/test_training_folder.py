@@ -116,6 +116,17 @@ def test_a_curriculum_loses_the_corpora_of_which_nothing_is_left(config: Config,
     assert [stage.weights for stage in ready.data.curriculum] == [(2.0,), (3.0,)] and len(ready.data.train) == 1
 
 
+@pytest.mark.parametrize(("weights", "left"), [((1.0, 0.5), (0.5,)), ((1.0, 0.0), ())])
+def test_the_risk_loses_the_corpora_of_which_nothing_is_left(
+    config: Config, tmp_path: Path, weights: tuple[float, ...], left: tuple[float, ...]
+) -> None:
+    first, second = config.data.train
+    nothing = replace(first, prepare=replace(config.prepare, max_characters=1))
+    data = replace(config.data, train=(nothing, second), risk_weights=weights)
+    make_ready(replace(config, data=data), tmp_path / "out")
+    assert load_config(tmp_path / "out/config.toml").data.risk_weights == left
+
+
 def test_same_input_same_bytes_and_nothing_twice(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

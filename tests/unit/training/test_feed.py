@@ -218,6 +218,22 @@ def test_a_curriculum_has_corpora_come_one_after_another(tmp_path, tokenizer) ->
     assert set(seen[3].values()) == {2}
 
 
+def test_the_risk_has_batches_and_weights_of_its_own(tmp_path, tokenizer) -> None:
+    config = config_for(tmp_path, weights=(1.0, 1.0), batch_tokens=200, risk_batch_tokens=40)
+    feed = feed_for(replace(config, data=replace(config.data, risk_weights=(2.0, 0.0))), tokenizer)
+    assert texts_of(feed, tokenizer, 1) == Counter(LINES)
+    feed.step(Position(2))
+    feed.begin_risk()
+    works = epoch_of(feed, 2)
+    assert max(batch.source.numel() for work in works for batch in work.batches) <= 40
+    assert texts_of(feed, tokenizer, 2) == Counter(LINES[::2] * 2)
+
+
+def test_an_epoch_begins_once() -> None:
+    assert Position(2).next_epoch == Position(2)
+    assert Position(2, 1).next_epoch == Position(2, 0, 1).next_epoch == Position(3)
+
+
 @settings(max_examples=10)
 @given(run_pairs=run_sizes, pool_tokens=pool_sizes)
 def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(

@@ -42,10 +42,22 @@ def test_a_stage_ends_after_its_epochs_and_the_last_one_does_not() -> None:
     assert [weights_in(epoch, data, [1, 1]) for epoch in (0, 1, 2, 50)] == [[1.0, 0.0]] * 2 + [[0.5, 1.0]] * 2
 
 
+def test_the_risk_may_have_weights_of_its_own() -> None:
+    stages = (CurriculumConfig(weights=(1.0, 1.0)),)
+    data = DataConfig(train=TWO, curriculum=stages, risk_weights=(0.0, 3.0))
+    assert [weights_in(7, data, [1, 1], minimises_risk) for minimises_risk in (False, True)] == [[1.0, 1.0], [0.0, 3.0]]
+    assert weights_in(7, DataConfig(train=TWO), [1, 1], minimises_risk=True) == [2.0, 0.5]
+
+
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"`data.temperature` = 5.0: takes the place of weights"):
         DataConfig(train=TWO, temperature=5.0)
     with pytest.raises(ConfigError, match=r"one for each of the 2 corpora"):
         DataConfig(train=PLAIN, curriculum=(CurriculumConfig(weights=(1.0,)),))
+    for wrong in ((1.0,), (0.0, 0.0)):
+        with pytest.raises(ConfigError, match=r"one for each of the 2 corpora of `data.train`, and one of them over 0"):
+            DataConfig(train=PLAIN, risk_weights=wrong)
+    with pytest.raises(ConfigError, match=r"`data.risk_weights` = -1.0"):
+        DataConfig(train=PLAIN, risk_weights=(1.0, -1.0))
     with pytest.raises(ConfigError, match="name a weight over 0"):
         CurriculumConfig(weights=(0.0, 0.0))

@@ -131,7 +131,7 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
 
 
 # Before the break, which is after step 2, and after it.
-@pytest.mark.parametrize(("risk_from", "risk_batch_tokens"), [(0.0, 0), (0.0, 40), (0.6, 40)])
+@pytest.mark.parametrize(("risk_from", "risk_batch_tokens"), [(0.0, 0), (0.1, 40), (0.6, 40)])
 def test_what_is_dropped_at_random_is_the_same_after_resuming(
     config: Config, tmp_path: Path, risk_from: float, risk_batch_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,19 +166,22 @@ def test_the_risk_is_minimised_from_a_share_of_the_steps_on(config: Config, tmp_
 
 
 def test_batches_have_another_size_while_the_risk_is_minimised(config: Config, tmp_path: Path) -> None:
-    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 2, "risk_batch_tokens": 40}
-    steps = {"steps": 6, "log_every": 1}
-    run = train(with_training(config, **steps, **risk), tmp_path / "run", device="cpu")
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    seen = [record["target_tokens_seen"] for record in found if "target_tokens_seen" in record]
-    tokens = [after - before for before, after in pairwise([0, *seen])]
-    assert len(tokens) == 6
-    assert max(tokens[3:]) <= 40 < min(tokens[:2])
-    assert read_info(checkpoints(run)[-1]).epoch >= 1  # an epoch is begun with the new batches
-    # Made longer, it goes on with cross entropy and batches of the first size, and ends with the others again.
-    train(with_training(config, **(steps | {"steps": 12}), **risk), run, device="cpu", resume=True)
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert found[-1]["step"] == 12
+    risk = {"minimum_risk": 0.9, "risk_from": 0.5, "risk_candidates": 2, "risk_batch_tokens": 40, "log_every": 1}
+    run = train(with_training(config, steps=6, **risk), tmp_path / "run", device="cpu")
+    assert [tokens <= 40 for tokens in tokens_of_steps(run)] == [False] * 3 + [True] * 3
+    info = read_info(checkpoints(run)[-1])
+    assert (info.epoch, info.batches_in_epoch, info.minimises_risk) == (1, 3, True), "it begins with an epoch"
+    # Made longer, training goes on with the batches and the loss of before, and ends with the others again.
+    train(with_training(config, steps=16, **risk), run, device="cpu", resume=True)
+    assert [tokens <= 40 for tokens in tokens_of_steps(run)][6:] == [False] * 2 + [True] * 8
+    info = read_info(checkpoints(run)[-1])
+    assert (info.epoch, info.batches_in_epoch, info.minimises_risk) == (3, 8, True)
+
+
+def tokens_of_steps(run: Path) -> list[int]:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    seen = [record["target_tokens_seen"] for record in records if "target_tokens_seen" in record]
+    return [after - before for before, after in pairwise([0, *seen])]
 
 
 def test_validation_is_of_the_search_that_it_says(config: Config, tmp_path: Path) -> None:
