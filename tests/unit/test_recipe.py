@@ -181,7 +181,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(recipe_file: Path, log: 
     folder = run(recipe_file).run
     stages = json.loads((folder / "stages.json").read_text())
     settings = stages["train"]["settings"]
-    for name in ("training.r_drop", "model.initialisation"):
+    for name in ("training.r_drop", "model.initialisation", "data.risk_weights"):
         del settings[name]
     settings["data.train"] = [{name: each[name] for name in each if name != "tag"} for each in settings["data.train"]]
     write_json(folder / "stages.json", stages)
@@ -278,6 +278,15 @@ def test_local_files_that_are_missing_are_named_before_anything_is_done(recipe_f
 def test_languages_that_cannot_name_files_are_refused(recipe_file: Path, override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe_file, [override])
+
+
+@pytest.mark.parametrize(("setting", "value"), [("temperature", "5.0"), ("risk_weights", "[1.0, 0.0]")])
+def test_what_keeps_corpora_apart_is_refused(recipe_file: Path, log: list[str], setting: str, value: str) -> None:
+    corpora = '[[data.train]]\npath = "a.tsv"\n' * 2
+    recipe_file.write_text(recipe_file.read_text().replace("[data]", f"[data]\n{setting} = {value}") + corpora)
+    with pytest.raises(RecipeError, match=rf"`data\.{setting}`: a recipe makes one corpus"):
+        run(recipe_file)
+    assert not log
 
 
 def test_a_recipe_without_a_script_is_refused(recipe_file: Path) -> None:
