@@ -56,7 +56,8 @@ class TrainingConfig:
         "Made longer, so that it is below that share again, a training goes on with cross entropy first",
     ] = 0.9
     risk_learning_rate: Annotated[
-        float, "learning rate when the risk begins to be minimised, by when the schedule has ended; it falls to 0"
+        float,
+        "highest learning rate while the risk is minimised, neared in the first tenth of that part; then it falls to 0",
     ] = 5e-4
     risk_batch_tokens: Annotated[
         int,

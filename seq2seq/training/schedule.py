@@ -15,13 +15,16 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
     limited, cosine and linear follow the `seconds` of training so far if these are ahead of the steps: on whatever
     machine, training ends with the low rates that the last tenths of quality come from.
 
-    Where a risk is minimised at the end, this is over by then, and `risk_learning_rate` falls linearly to 0: what has
-    been learnt by low rates is changed by higher ones again, but not as much as by the first.
+    Where a risk is minimised at the end, this is over by then. `risk_learning_rate` is neared in a tenth of that part,
+    in which Adam gets to know the risk's gradients, larger than those before and of other weights; then it falls to 0.
     """
     peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
     if minimises_risk(config, step, seconds):
-        left = 1 - share_done(config, step - 1, config.steps, seconds)
-        return config.risk_learning_rate * left / (1 - config.risk_from) * min(1.0, step / max(1, warmup))
+        of_risk = [
+            (share_done(config, steps, config.steps, seconds) - config.risk_from) / (1 - config.risk_from)
+            for steps in (step - 1, step)
+        ]
+        return config.risk_learning_rate * min(1 - of_risk[0], 10 * of_risk[1])
     if step < warmup:
         return peak * step / warmup
     done = share_done(config, step - warmup, config.steps - warmup, seconds)  # of the fall

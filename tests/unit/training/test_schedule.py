@@ -70,9 +70,10 @@ def test_the_schedule_ends_where_the_risk_begins_at_a_rate_of_its_own(schedule: 
     shorter = replace(config, steps=800, minimum_risk=0.0)
     for step in (1, 100, 400, 799, 800):
         assert learning_rate(config, step) == pytest.approx(learning_rate(shorter, step))
-    found = [learning_rate(config, step) for step in (801, 901, 1000)]
-    assert found == pytest.approx([0.002, 0.001, 0.00001])
+    found = [learning_rate(config, step) for step in (801, 810, 901, 1000)]
+    assert found == pytest.approx([0.0001, 0.001, 0.001, 0.00001])
     limited = replace(config, steps=10**6, max_minutes=10)
-    found = [learning_rate(limited, 5, seconds) for seconds in (0, 240, 480, 540, 600)]
-    assert found == pytest.approx([0.01, 0.005, 0.002, 0.001, 0.0], abs=1e-5)
-    assert learning_rate(replace(config, warmup_steps=10, risk_from=0.0), 5) == pytest.approx(0.001, rel=0.01)
+    found = [learning_rate(limited, 5, seconds) for seconds in (0, 240, 480, 486, 540, 600)]
+    assert found == pytest.approx([0.01, 0.005, 0.0, 0.001, 0.001, 0.0], abs=1e-5)
+    alone = [learning_rate(replace(config, steps=3, risk_from=0.0), step) for step in (1, 2, 3)]
+    assert alone == pytest.approx([0.002, 0.002 * 2 / 3, 0.002 / 3])
