@@ -86,17 +86,15 @@ def test_kill_and_resume_is_bit_identical(config: Path, tmp_path: Path) -> None:
     assert len(steps) == STEPS // 4 + STEPS // SAVED
 
 
-def test_an_existing_run_is_not_overwritten_unasked(config: Path, tmp_path: Path) -> None:
+def test_an_existing_run_is_not_overwritten_unasked(config: Path, tmp_path: Path, seq2seq) -> None:
     short = ("--set", "training.steps=2", "--set", "training.validate_every=0")
-    run = tmp_path / "run"
-    subprocess.run(command(config, run, *short), check=True, capture_output=True)
-    again = subprocess.run(command(config, run, *short), check=False, capture_output=True, text=True)
-    assert again.returncode == 1
+    train = ("train", config, "--output", tmp_path / "run", "--device", "cpu", *short)
+    assert seq2seq(*train).status == 0
+    again = seq2seq(*train)
+    assert again.status == 1
     assert again.stderr.count("\n") == 1
     assert "--resume" in again.stderr
-    other = subprocess.run(
-        command(config, run, *short, "--resume", "--set", "model.d_ff=32"), check=False, capture_output=True, text=True
-    )
-    assert other.returncode == 1
+    other = seq2seq(*train, "--resume", "--set", "model.d_ff=32")
+    assert other.status == 1
     assert "model.d_ff" in other.stderr
-    subprocess.run(command(config, run, *short, "--overwrite"), check=True, capture_output=True)
+    assert seq2seq(*train, "--overwrite").status == 0
