@@ -265,7 +265,7 @@ def with_synthetic(
     if not (tokenizer.path or config.training.initialise_from):
         tokenizer = with_tags(tokenizer, tags)
     train = tuple(corpus for corpus in corpora if corpus.weight)
-    # How good translations are of what people write, models' words do not tell.
+    # How well a model translates is seen from what people wrote, on both sides.
     risk_weights = (1.0, *(0.0 for _ in train[1:])) if weight and len(train) > 1 else ()
     return replace(
         config,

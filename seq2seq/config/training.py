@@ -61,7 +61,7 @@ class TrainingConfig:
     ] = 5e-4
     risk_batch_tokens: Annotated[
         int,
-        "batch_tokens from then on, 0 for as many as before: a step takes long, and more of smaller ones lead further",
+        "batch_tokens from then on, 0 for as many as before: steps take long; more of smaller ones may lead further",
     ] = 0
     risk_candidates: Annotated[int, "translations of each source that minimum_risk compares, found by beam search"] = 8
     risk_measure: Annotated[
@@ -151,3 +151,8 @@ class TrainingConfig:
             )
         if self.lora_rank and self.freeze:
             raise ConfigError("`training.freeze`: LoRA freezes all but its own matrices; leave `freeze` out")
+
+    @property
+    def batch_tokens_of_risk(self) -> int:
+        """`batch_tokens` while the risk is minimised."""
+        return self.risk_batch_tokens or self.batch_tokens

@@ -188,9 +188,8 @@ class Feed:
     def _make_pool(self, runs: Sequence[Run], epoch: int, pool: int) -> _Pool:
         examples = Examples.joined([self._segmented(run, epoch) for run in runs])
         seed = (self._training.seed, epoch, 0, pool) if pool else (self._training.seed, epoch)
-        tokens = self._training.batch_tokens
-        if self._minimises_risk:
-            tokens = self._training.risk_batch_tokens or tokens
+        training = self._training
+        tokens = training.batch_tokens_of_risk if self._minimises_risk else training.batch_tokens
         plan = plan_batches(examples, tokens, *seed)
         lengths = examples.target.lengths
         return _Pool(examples, plan, [int(lengths[batch].sum()) for batch in plan])

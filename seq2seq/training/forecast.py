@@ -47,7 +47,7 @@ class Forecast(NamedTuple):
         While the risk is minimised, a token takes about as many times as long as there are candidates.
         """
         risky = 1 - training.risk_from if training.minimum_risk else 0.0  # of the steps, or of the time
-        smaller = (training.risk_batch_tokens or training.batch_tokens) / training.batch_tokens
+        smaller = training.batch_tokens_of_risk / training.batch_tokens
         hours = training.steps * self.tokens_per_step / self.tokens_per_second / 3600
         hours *= 1 - risky + risky * smaller * training.risk_candidates
         if training.max_minutes and training.max_minutes / 60 < hours:

@@ -20,11 +20,9 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
     """
     peak, low, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
     if minimises_risk(config, step, seconds):
-        of_risk = [
-            (share_done(config, steps, config.steps, seconds) - config.risk_from) / (1 - config.risk_from)
-            for steps in (step - 1, step)
-        ]
-        return config.risk_learning_rate * min(1 - of_risk[0], 10 * of_risk[1])
+        before, after = (share_done(config, steps, config.steps, seconds) for steps in (step - 1, step))
+        rising, falling = 10 * (after - config.risk_from), 1 - before
+        return config.risk_learning_rate * min(rising, falling) / (1 - config.risk_from)
     if step < warmup:
         return peak * step / warmup
     done = share_done(config, step - warmup, config.steps - warmup, seconds)  # of the fall

@@ -214,7 +214,7 @@ class _Trainer:
             learn_lexicon(self.feed.sample(), *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
     def _minimise_risk(self) -> None:
-        """From the next step on, with batches and weights of its own."""
+        """Minimise the risk from the next step on, on batches that are its own."""
         config, state = self.config.training, self.state
         self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
         self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
