@@ -324,7 +324,7 @@ def _of_training(
     import torch
 
     from seq2seq.model.transformer import Transformer
-    from seq2seq.training.forecast import forecast
+    from seq2seq.training.forecast import forecast, less_memory
     from seq2seq.training.setup import with_vocabulary
 
     config = with_vocabulary(config, tokenizer)
@@ -360,8 +360,8 @@ def _of_training(
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",
-            f"training: takes {found.peak_memory_mb:,.0f} MB, and the machine has {total:,}; lower "
-            "`training.batch_tokens`, and raise `training.accumulate` by as much",
+            f"training: takes {found.peak_memory_mb:,.0f} MB, and the machine has {total:,}; "
+            f"{less_memory(config.training)}",
         )
 
 

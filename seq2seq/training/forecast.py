@@ -27,6 +27,7 @@ from seq2seq.training.cpu_processes import num_processes
 from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
 from seq2seq.training.fine_tuning import freeze
+from seq2seq.training.risk import RiskLoss
 from seq2seq.training.steps import Steps
 
 _SECONDS = 12.0  # of steps that are timed
@@ -39,21 +40,32 @@ class Forecast(NamedTuple):
     tokens_per_second: float  # target tokens, padding not counted
     tokens_per_step: float
     peak_memory_mb: float  # of all training processes
-    steps: int  # that were done
+    risk_tokens_per_second: float = 0.0  # while the risk is minimised, if it will be
 
     def hours_and_tokens(self, training: TrainingConfig) -> tuple[float, float]:
-        """How long a training takes to its end, and how many target tokens it sees.
-
-        While the risk is minimised, a token takes about as many times as long as there are candidates.
-        """
+        """How long a training takes to its end, and how many target tokens it sees."""
         risky = 1 - training.risk_from if training.minimum_risk else 0.0  # of the steps, or of the time
-        smaller = training.batch_tokens_of_risk / training.batch_tokens
-        hours = training.steps * self.tokens_per_step / self.tokens_per_second / 3600
-        hours *= 1 - risky + risky * smaller * training.risk_candidates
-        if training.max_minutes and training.max_minutes / 60 < hours:
-            hours = training.max_minutes / 60
-            return hours, 3600 * hours * self.tokens_per_second * (1 - risky + risky / training.risk_candidates)
-        return hours, training.steps * self.tokens_per_step * (1 - risky + risky * smaller)
+        before = training.steps * self.tokens_per_step * (1 - risky)
+        after = training.steps * self.tokens_per_step * risky * training.batch_tokens_of_risk / training.batch_tokens
+        seconds = before / self.tokens_per_second + (after / self.risk_tokens_per_second if risky else 0.0)
+        if training.max_minutes and 60 * training.max_minutes < seconds:
+            seconds = 60 * training.max_minutes
+            speed = self.tokens_per_second * (1 - risky) + self.risk_tokens_per_second * risky
+            return seconds / 3600, seconds * speed
+        return seconds / 3600, before + after
+
+
+class _RiskOfUntrained(RiskLoss):
+    """The risk of a model that cannot end a sentence yet: its candidates end where a trained one's do on average."""
+
+    def _longest(self, reference: int) -> int:
+        return reference
+
+
+def less_memory(training: TrainingConfig) -> str:
+    """What to do if a training takes too much memory."""
+    risky = ", `training.risk_batch_tokens` too" if training.minimum_risk else ""
+    return f"lower `training.batch_tokens`{risky}, and raise `training.accumulate` by as much"
 
 
 def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> Forecast:
@@ -79,8 +91,7 @@ def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> For
         except (MemoryError, RuntimeError) as error:  # torch's errors of memory are of no kind of their own on a CPU
             told = " ".join(str(error).split())[:200]
             raise TrainingError(
-                f"a step of training failed, maybe for want of memory ({told}); lower `training.batch_tokens`, and "
-                "raise `training.accumulate` by as much"
+                f"a step of training failed, maybe for want of memory ({told}); {less_memory(config.training)}"
             ) from None
     slowest = min(found, key=lambda each: each.tokens_per_second)
     return slowest._replace(peak_memory_mb=sum(each.peak_memory_mb for each in found))
@@ -105,18 +116,31 @@ def _measure_with(
     freeze(model, config.training.freeze)
     steps = Steps(model.to(chosen).train(), config.training, chosen, Processes())
     feed, position = Feed(config, tokenizer, group, stores), Position()
+    tokens, seconds, done, position = _timed(steps, feed, position, config.training)
+    found = Forecast(tokens / seconds, tokens / done, peak_memory_mb())
+    if config.training.minimum_risk:
+        steps.minimise(_RiskOfUntrained(model, tokenizer, config.training))
+        feed.begin_risk()
+        tokens, seconds, _, _ = _timed(steps, feed, position.next_epoch, config.training)
+        found = found._replace(risk_tokens_per_second=tokens / seconds)
+    if group.is_first:  # training ends with the lexicon, which takes more memory than the steps of a small model
+        sizes = config.model.source_vocab_size, config.model.target_vocab_size
+        learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
+    return found._replace(peak_memory_mb=peak_memory_mb())
+
+
+def _timed(steps: Steps, feed: Feed, position: Position, training: TrainingConfig) -> tuple[int, float, int, Position]:
+    """Do steps, but change nothing: the target tokens and seconds of those that count, their number, what is next."""
     done: list[tuple[int, float]] = []  # target tokens and seconds of each step
-    while len(done) < config.training.steps:
+    while len(done) < training.steps:
         began = time.perf_counter()
         work = feed.step(position)
         steps.gradients(work)
-        steps.learner.update(0.0, config.training.clip_norm)
+        steps.learner.update(0.0, training.clip_norm)
         position = work.position
         done.append((work.num_target_tokens, time.perf_counter() - began))
         if sum(seconds for _, seconds in done) > _SECONDS * (1 if len(done) >= _LEAST_STEPS else 3):
             break
-    if group.is_first:  # training ends with the lexicon, which takes more memory than the steps of a small model
-        sizes = config.model.source_vocab_size, config.model.target_vocab_size
-        learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
-    tokens, seconds = (sum(each) for each in zip(*(done[1:] or done), strict=True))  # the first one makes much ready
-    return Forecast(tokens / seconds, tokens / max(len(done) - 1, 1), peak_memory_mb(), len(done))
+    counted = done[1:] or done  # the first one makes much ready
+    tokens, seconds = (sum(each) for each in zip(*counted, strict=True))
+    return tokens, seconds, len(counted), position

@@ -80,13 +80,17 @@ class RiskLoss:
         """What the model as it is finds for each source."""
         limit = self._model.config.max_length
         tasks = [
-            Task(ids[mask].tolist(), 1, min(2 * len(reference) + 10, limit), ())
+            Task(ids[mask].tolist(), 1, min(self._longest(len(reference)), limit), ())
             for ids, mask, reference in zip(batch.source, batch.source_mask, references, strict=True)
         ]
         with torch.autocast(batch.source.device.type, enabled=False):
             found = TorchEngine(self._model, self._tokenizer).search(tasks, self._search)
         self._model.train()  # again: who translates has no dropout
         return found
+
+    def _longest(self, reference: int) -> int:
+        """How many tokens a candidate has at most, for a reference of so many."""
+        return 2 * reference + 10
 
     def _weights(self, reference: Sequence[int], found: Sequence[Hypothesis]) -> Tensor:
         """Q(y) (cost(y) - R) of each candidate."""

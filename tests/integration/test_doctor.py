@@ -14,12 +14,15 @@ import pytest
 from seq2seq import doctor
 from seq2seq.checkpoint import load_model
 from seq2seq.config import load_config
+from seq2seq.data.batching import Batch
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.search import Hypothesis
 from seq2seq.doctor import examine
 from seq2seq.model.transformer import Transformer
 from seq2seq.training import forecast as forecast_module
 from seq2seq.training.distributed import Processes
 from seq2seq.training.forecast import Forecast
+from seq2seq.training.risk import RiskLoss
 from seq2seq.training.setup import with_vocabulary
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
@@ -111,7 +114,7 @@ BROKEN = [
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, memory_mb: float = 100.0) -> None:
-    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, memory_mb, 3))
+    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, memory_mb, 100.0))
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)
@@ -205,6 +208,26 @@ def test_low_rank_matrices_are_what_is_tried(folder: Path, monkeypatch: pytest.M
     other = load_config(folder / "config.toml", [*tuned, "model.d_model=64"])
     (finding,) = examine(other, folder / "run").findings
     assert "`model.d_model` = 64" in finding.message
+
+
+def test_steps_that_minimise_the_risk_are_tried_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(load_config(folder / "config.toml"), folder / "base", device="cpu")
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    lengths: list[tuple[int, int]] = []  # of references, and of the longest candidate of each
+    search = RiskLoss._candidates
+
+    def noted(self: RiskLoss, batch: Batch, references: list[list[int]]) -> list[list[Hypothesis]]:
+        found = search(self, batch, references)
+        longest = (max(len(each.tokens) + 1 for each in candidates) for candidates in found)
+        lengths.extend(zip(map(len, references), longest, strict=True))
+        return found
+
+    monkeypatch.setattr(RiskLoss, "_candidates", noted)
+    config = with_vocabulary(load_config(folder / "config.toml", ["training.minimum_risk=100"]), tokenizer)
+    found = forecast_module._measure(config, str(run / "tokenizer"), "cpu", Processes())
+    assert 0 < found.risk_tokens_per_second < found.tokens_per_second
+    assert lengths and all(longest <= reference + 1 for reference, longest in lengths)
+    assert "risk_batch_tokens" in forecast_module.less_memory(config.training)
 
 
 def test_a_step_that_memory_does_not_suffice_for_is_a_finding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

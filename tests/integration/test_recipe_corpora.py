@@ -56,7 +56,7 @@ def test_text_is_held_out_as_the_recipe_does_it(here: Path, seq2seq: Command) ->
 def test_the_doctor_looks_at_what_the_recipe_trains_on(
     here: Path, seq2seq: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, 100.0, 3))
+    monkeypatch.setattr(forecast_module, "forecast", lambda *_: Forecast(1000.0, 400.0, 100.0, 100.0))
     done = seq2seq("doctor", "reverse", "--json")
     told = json.loads(done.stdout)
     assert told["figures"]["pairs"] == {"train": 5984, "validation": 200, "test": 200}
