@@ -32,7 +32,9 @@ PLAIN = (
     "training.minimum_risk=0",
     "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
     "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
-    "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0",
+    "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0", "diversification.models=0",
+    "diversification.together=false", "distillation.teacher=", "back_translation.monolingual=",
+    "back_translation.reverse_model=",
 )  # fmt: skip
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "baseline": (),

@@ -422,7 +422,10 @@ def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | Non
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata)
+    try:
+        save_file(plain, path, metadata)
+    except SafetensorError as error:  # which it also makes of the system's errors
+        raise CheckpointError(f"{path}: cannot be written ({error}); make room on the disk, then go on") from None
     path.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
 
 

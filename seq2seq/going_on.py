@@ -22,6 +22,21 @@ _MAY_CHANGE = {
 } | {"recipe.average"}  # fmt: skip
 
 
+def stamp(run: Path) -> int:
+    """What tells a run from one that is trained in its place: when its config was written."""
+    config = run / "config.toml"
+    return config.stat().st_mtime_ns if config.exists() else 0
+
+
+def is_discarded(entry: Mapping[str, Any], run: Path) -> bool:
+    """Whether the training that a run holds is one to be discarded, also after a kill, and not that in its place.
+
+    The version before noted `true`, which said nothing of members of an ensemble that had `begun`.
+    """
+    noted = entry.get("discard")
+    return noted == stamp(run) or (noted is True and "begun" not in entry)
+
+
 def digests(paths: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of each file by its name; empty for one that is missing."""
     return {path.name: sha256_of(path) if path.exists() else "" for path in paths}

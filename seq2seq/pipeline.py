@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, remove_directory, write_json
-from seq2seq.going_on import digests, refuse_changes, refuse_other_text
+from seq2seq.going_on import digests, is_discarded, refuse_changes, refuse_other_text, stamp
 from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
@@ -62,6 +62,7 @@ class Pipeline:
         self.local = find_local(local, self.languages) if local else None
         self.settings = flat(config_to_dict(self.config))
         self.synthetic = synthetic_corpora(config, self.folder)
+        self._overwritten: dict[str, dict[str, Any]] = {}
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -85,15 +86,16 @@ class Pipeline:
             outputs=lambda: folder.files("data"),
             work=self.prepare,
         )
-        yield from (self._synthesis(corpus) for corpus in self.synthetic if corpus.is_given)
         if self._has_trained():
             self._check_text()  # what it was trained on stays, and so do the models that made it
         else:
-            for corpus in self._diversifying():
-                yield self._teacher_training(corpus)
+            for corpus in self.synthetic:
+                if not corpus.is_given:
+                    yield self._teacher_training(corpus)
                 yield self._synthesis(corpus)
         yield Stage(
             name="train",
+            goes_on=True,
             settings=self._training_settings(),
             inputs=self._training_text,
             outputs=lambda: [*folder.files("tokenizer"), *folder.weights("step_*")],
@@ -157,6 +159,7 @@ class Pipeline:
         training = replace(self.config.training, seed=self.config.training.seed + int(member.name) - 1)
         stage = Stage(
             name=_name_of_training(member.name),
+            goes_on=True,
             settings={**self._training_settings(), **self._settings("recipe.average")},
             inputs=lambda: [*self._training_text(), *self.folder.files("tokenizer")],
             outputs=lambda: self.folder.weights("*", member),
@@ -192,6 +195,7 @@ class Pipeline:
         names = ("data", "prepare", "noise", "model")
         stage = Stage(
             name=_name_of_training(corpus.name),
+            goes_on=True,
             settings={
                 **{name: value for section in names for name, value in self._settings(section).items()},
                 **flat({"tokenizer": to_dict(config.tokenizer), "training": to_dict(config.training)}),
@@ -212,15 +216,16 @@ class Pipeline:
         self.check_folders()
         self._check_mixture()
         self._tags()
-        for corpus in self.synthetic:
-            corpus.check()
         if overwrite:
-            self.record.entries["train"] = {"discard": True}  # also after a kill, until training has begun anew
-            for name in self.record.entries:
-                if name.startswith(_name_of_training("")):
-                    self.record.entries[name] = {"discard": True}
+            names = {"train", *(name for name in self.record.entries if name.startswith(_name_of_training("")))}
+            self._overwritten = {name: self.record.entries.get(name, {}) for name in names}
+            for name in names:
+                self.record.entries[name] = {"discard": stamp(self._run_of(name))}
+        if not self._has_trained():
+            for corpus in self.synthetic:
+                corpus.check()
         entry = self.record.entries.get("train", {})
-        if not (self.run / "config.toml").exists() or "discard" in entry:
+        if not (self.run / "config.toml").exists() or is_discarded(entry, self.run):
             return
         before = entry.get("settings")
         if before is None:
@@ -229,6 +234,20 @@ class Pipeline:
             )
         if self.folder.weights("step_*"):
             refuse_changes(self.run, before, self.settings, self._training_settings())
+
+    def restore(self) -> None:
+        """Note again what was to be overwritten, where a mistake was found before a training has begun anew."""
+        for name, entry in self._overwritten.items():
+            if entry and is_discarded(self.record.entries[name], self._run_of(name)):
+                self.record.entries[name] = entry
+                self.record.write(name)
+
+    def _run_of(self, name: str) -> Path:
+        """The run of a stage that trains."""
+        if name == "train":
+            return self.run
+        model = name.removeprefix(_name_of_training(""))
+        return self.run / "ensemble" / model if model.isdecimal() else self.folder.teacher(model)
 
     def _check_mixture(self) -> None:
         """Refuse weights, instead of leaving them out without a word: a recipe makes one corpus of all."""
@@ -294,21 +313,33 @@ class Pipeline:
         from seq2seq.devices import choose_device
         from seq2seq.memory import peak_memory_of_children_mb
         from seq2seq.training.cpu_processes import num_processes
-        from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
         there = self._has_trained()
-        if not there:
-            clear_run(self.run)
         for corpus in self.synthetic:
             shutil.rmtree(self._blocks(corpus), ignore_errors=True)  # only now that its stage is noted as done
-        self.record.entries["train"].pop("discard", None)
-        self.record.write("train", settings=self._training_settings(), text=digests(self._training_text()))
+        self._note_training("train", self.run, there, self._training_settings(), digests(self._training_text()))
         tokenizer = None if there or not self._forward_models() else self._tokenizer_of_all(self.run)
+        config = self._training_config()
         with _can_go_on():
-            train(self._training_config(), self.run, tokenizer=tokenizer, device=self.device, resume=there)
+            train(config, self.run, tokenizer=tokenizer, device=self.device, resume=there, overwrite=not there)
+        entry = self.record.entries["train"]
+        entry.pop("discard", None)
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
-        self.record.write("train", helpers_mb=helpers * peak_memory_of_children_mb())
+        helpers_mb = max(entry.get("helpers_mb", 0.0), helpers * peak_memory_of_children_mb())
+        self.record.write("train", helpers_mb=helpers_mb)
+
+    def _note_training(
+        self, name: str, run: Path, there: bool, settings: Mapping[str, Any], text: Mapping[str, str]
+    ) -> None:
+        """Note what a training is of, before it begins or goes on; what was there is discarded until it has begun."""
+        entry = self.record.entries[name]
+        if there:
+            entry.pop("discard", None)
+        else:
+            entry.clear()
+            entry["discard"] = stamp(run)
+        self.record.write(name, settings=dict(settings), text=dict(text))
 
     def _tokenizer(self) -> Tokenizer:
         from seq2seq.data.tokenizer import Tokenizer
@@ -326,21 +357,18 @@ class Pipeline:
             config: what to train.
             tokenizer: gives the one to take; None: as the config says.
         """
-        from seq2seq.training.setup import clear_run
         from seq2seq.training.trainer import train
 
         entry, text = self.record.entries[stage.name], digests(stage.inputs())
-        # The version before noted `begun` alone, beside which `discard` says nothing, and trained members only.
-        there = bool(self.folder.weights("step_*", run)) and ("discard" not in entry or "begun" in entry)
-        if not there:
-            clear_run(run)
-        elif "settings" in entry:
+        there = bool(self.folder.weights("step_*", run)) and not is_discarded(entry, run)
+        if there and "settings" in entry:
             refuse_changes(run, entry["settings"], stage.settings, stage.settings)
             refuse_other_text(run, entry["text"], text)
-        entry.pop("discard", None)
-        self.record.write(stage.name, settings=dict(stage.settings), text=text)
+        self._note_training(stage.name, run, there, stage.settings, text)
+        given = None if there else tokenizer()
         with _can_go_on():
-            train(config, run, tokenizer=None if there else tokenizer(), device=self.device, resume=there)
+            train(config, run, tokenizer=given, device=self.device, resume=there, overwrite=not there)
+        self.record.entries[stage.name].pop("discard", None)
         if self.config.recipe.average:
             self._average(run)
         else:
@@ -382,8 +410,11 @@ class Pipeline:
     def remove_idle_means(self) -> None:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
         if not self.config.recipe.average and "average" in self.record.entries:
-            del self.record.entries["average"]
-            for run in (self.run, *self.run.glob("ensemble/*")):
+            entry = self.record.entries.pop("average")
+            for folder in {(self.run / path).parent for path in entry.get("outputs", ())}:  # not what a user has made
+                if folder.exists():
+                    remove_directory(folder)
+            for run in self.run.glob("ensemble/*"):
                 _remove_means(run)
 
     def average(self) -> None:
@@ -509,7 +540,7 @@ class Pipeline:
     def _has_trained(self) -> bool:
         """Whether the run's own training has begun, and is to go on or to stay."""
         entry = self.record.entries.get("train", {})
-        return bool(self.folder.weights("step_*")) and "settings" in entry
+        return bool(self.folder.weights("step_*")) and "settings" in entry and not is_discarded(entry, self.run)
 
     def _check_text(self) -> None:
         refuse_other_text(self.run, self.record.entries["train"].get("text"), digests(self._training_text()))

@@ -126,8 +126,12 @@ def run_recipe(
     pipeline = _pipeline(recipe, run, data, device, report)
     pipeline.check_training(overwrite)
     pipeline.remove_idle_means()
-    for stage in pipeline.stages():
-        _do(stage, pipeline)
+    try:
+        for stage in pipeline.stages():
+            _do(stage, pipeline)
+    except BaseException:
+        pipeline.restore()
+        raise
     return _result(recipe, run)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Stage:
     inputs: Callable[[], Sequence[Path]]  # files that its outputs depend on, made by earlier stages
     outputs: Callable[[], Sequence[Path]]  # files that it has made; none: it is not done
     work: Callable[[], None]
+    goes_on: bool = False  # whether its work adds to what was done when it was begun before, as training does
 
 
 class StageRecord:
@@ -61,14 +63,22 @@ class StageRecord:
         started = time.monotonic()
         self.begin(stage.name)
         fingerprint = self.fingerprint(stage)
-        stage.work()
-        self.write(
-            stage.name,
-            fingerprint=fingerprint,
-            seconds=round(time.monotonic() - started, 3),
-            peak_memory_mb=peak_memory_mb(),
-            outputs=self._hashes(stage.outputs()),
-        )
+        try:
+            stage.work()
+        finally:
+            self._note_cost(stage, time.monotonic() - started)
+        self.write(stage.name, fingerprint=fingerprint, outputs=self._hashes(stage.outputs()))
+
+    def _note_cost(self, stage: Stage, seconds: float) -> None:
+        """Note what a stage has taken, with what it took before if it goes on."""
+        entry = self.entries[stage.name]
+        before = entry if stage.goes_on else {}
+        entry["seconds"] = round(before.get("seconds", 0.0) + seconds, 3)
+        entry["peak_memory_mb"] = max(before.get("peak_memory_mb", 0.0), peak_memory_mb())
+        if not stage.goes_on:
+            return  # written when it is done
+        with suppress(OSError):  # of a full disk, which the work has told of
+            self.write(stage.name)
 
     def begin(self, name: str) -> None:
         """Note that a stage has begun, and is not done; other notes about it stay."""

@@ -114,7 +114,7 @@ def _start(folder: Path, run: Path, rank: int) -> subprocess.Popen[bytes]:
     # It finds modules where we do, and not, as `python -m` would first, in the working folder.
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, _RANK: str(rank), "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    command = [sys.executable, "-P", "-m", __name__, str(folder), str(run)]
+    command = [sys.executable, "-P", "-m", __name__, str(folder), str(run), str(os.getpid())]
     with (folder / f"said{rank}").open("wb") as said:
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
 
@@ -164,8 +164,8 @@ def _help() -> None:
     from seq2seq.training.trainer import train
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which tells us at the end of its step
-    end_with(os.getppid())
-    folder, run = map(Path, sys.argv[1:])
+    folder, run = map(Path, sys.argv[1:3])
+    end_with(parent=int(sys.argv[3]))
     try:
         train(load_config(folder / "config.toml"), run, device="cpu", resume=True)
     except Interrupted:

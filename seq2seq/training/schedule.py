@@ -25,9 +25,8 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
         return config.risk_learning_rate * min(rising, falling) / (1 - config.risk_from)
     if step < warmup:
         return peak * step / warmup
-    done = share_done(config, step - warmup, config.steps - warmup, seconds)  # of the fall
-    if config.minimum_risk:
-        done = min(1.0, done / config.risk_from)
+    end = config.risk_from if config.minimum_risk else 1.0  # of the fall, as a share of the training
+    done = share_done(config, step - warmup, end * config.steps - warmup, seconds / end)
     match config.schedule:
         case "inverse_sqrt":
             return peak * math.sqrt(max(1, warmup) / step)
@@ -44,7 +43,7 @@ def minimises_risk(config: TrainingConfig, step: int, seconds: float = 0.0) -> b
     return config.minimum_risk > 0 and share_done(config, step - 1, config.steps, seconds) >= config.risk_from
 
 
-def share_done(config: TrainingConfig, steps: int, all_steps: int, seconds: float) -> float:
+def share_done(config: TrainingConfig, steps: int, all_steps: float, seconds: float) -> float:
     """The share that `steps` are of all, or `seconds` of the minutes that training may take, if that is more."""
     done = min(1.0, steps / max(1, all_steps))
     return max(done, min(1.0, seconds / (60 * config.max_minutes))) if config.max_minutes else done

@@ -97,9 +97,11 @@ def train(
             trainer = _Trainer(config, run, model, tokenizer, chosen, group, stores)
             if group.is_first:
                 save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
-        with trainer.stop_on_signals():
-            trainer.loop()
-        trainer.journal.close()
+        try:
+            with trainer.stop_on_signals():
+                trainer.loop()
+        finally:
+            trainer.journal.close()
         if group.is_first:
             trainer.write_lexicon()
     return run
@@ -166,7 +168,9 @@ class _Trainer:
         saved, risky = state.step, False
         self.clock.skip()
         while True:
-            seconds = self.group.most(self.clock.seconds, self.device) if config.max_minutes else 0.0
+            seconds = 0.0
+            if config.max_minutes:  # by one clock: what ended by time has ended, whichever process saves it
+                seconds = self.clock.seconds = self.group.most(self.clock.seconds, self.device)
             if stop := self._reason_to_stop(seconds):
                 break
             if not risky and minimises_risk(config, state.step + 1, seconds):

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from seq2seq import load_config, train
+from seq2seq.checkpoint import latest, read_info
 from seq2seq.config import ModelConfig
 from seq2seq.errors import ConfigError, TrainingError
 from seq2seq.model.transformer import Transformer
@@ -74,6 +75,18 @@ def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_ri
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
     assert torch.get_num_threads() == threads
+
+
+def test_what_ended_by_time_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace("SAMPLING", "cpu_processes = 2\nmax_minutes = 0.02"), encoding="utf-8")
+    config = load_config(path, ["training.steps=100000", "training.validate_every=0"])
+    run = train(config, tmp_path / "run", device="cpu")
+    found = latest(run)
+    assert found is not None and read_info(found).training_seconds >= 1.2
+    train(config, run, device="cpu", resume=True)
+    assert latest(run) == found
 
 
 def test_a_helper_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,13 @@ def test_a_recipe_distils_and_back_translates(recipe: Path, monkeypatch: pytest.
     block.write_text("".join(f"OLD {number}\n" for number in range(100)), encoding="utf-8")
     assert run(recipe) == [f"== {stage}{': done already' if i < 2 else ''}" for i, stage in enumerate(STAGES)]
     assert not (folder / ".distillation").exists()
-    assert run(recipe) == [f"== {stage}: done already" for stage in STAGES]
+    kept = [f"== {stage}: done already" for stage in STAGES if stage not in ("distillation", "back_translation")]
+    assert run(recipe) == kept
+    # What the run was trained on stays, whatever becomes of the teacher.
+    teacher = Path(load_recipe(recipe).config.distillation.teacher)
+    teacher.rename(teacher.with_name("elsewhere"))
+    assert run(recipe) == kept
+    teacher.with_name("elsewhere").rename(teacher)
 
     sides = (lines(folder / "distillation" / f"distillation.{language}") for language in ("de", "en"))
     distilled, sources = list(zip(*sides, strict=True)), lines(folder / "data" / "train.de")

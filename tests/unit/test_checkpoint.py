@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +206,15 @@ def test_checkpoint_json_is_plain(run: Path, tokenizer: Tokenizer) -> None:
     assert said["step"] == 7
     assert said["validation"]["bleu"] == 12.5
     assert said["tokenizer_hash"] == tokenizer.hash
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_checkpoint(run: Path, tokenizer: Tokenizer) -> None:
+    add(run, tokenizer, step=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # bytes of a file
+    try:
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be written .*; make room on the disk"):
+            add(run, tokenizer, step=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step_00000001"]

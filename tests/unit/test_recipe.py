@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from seq2seq.errors import ConfigError, DataError, Interrupted, RecipeError
 from seq2seq.files import write_json
 from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
+from seq2seq.training import trainer
 
 TOML = """\
 [recipe]
@@ -61,7 +63,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         info = CheckpointInfo(step=20, tokenizer_hash="x", target_tokens_seen=1000, training_seconds=10.0)
         write_json(folder / "checkpoint.json", vars(info))
 
-    def fake_train(config: object, run: Path, *, tokenizer: None, device: str, resume: bool) -> None:
+    def fake_train(config: object, run: Path, *, tokenizer: None, device: str, resume: bool, overwrite: bool) -> None:
+        assert overwrite is not resume
         done.append("resumed" if resume else "trained")
         (run / "tokenizer").mkdir(exist_ok=True)
         (run / "tokenizer" / "joint.model").write_text("pieces")
@@ -175,6 +178,48 @@ def test_a_setting_of_another_model_does_not_lose_the_trained_one(
     assert "\n" not in str(error.value) and log == []
     run(recipe_file, override, overwrite=True)
     assert "trained" in log
+
+
+@pytest.mark.parametrize("kind", [ConfigError, KeyboardInterrupt])
+def test_overwriting_that_cannot_begin_leaves_the_old_run(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    folder = run(recipe_file).run
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise kind("no")
+
+    with monkeypatch.context() as patch, pytest.raises(kind):
+        patch.setattr("seq2seq.training.trainer.train", refuse)
+        run(recipe_file, "training.seed=2", overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    log.clear()
+    run(recipe_file)
+    assert log == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_overwriting_goes_on_after_a_kill(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    train: Any = trainer.train  # which is only pretended, too
+
+    def killed(*arguments: object, **options: object) -> None:
+        if begun:
+            train(*arguments, **options)
+        raise KeyboardInterrupt
+
+    run(recipe_file)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Pipeline, "restore", lambda self: None)  # which a kill leaves out
+        patch.setattr(trainer, "train", killed)
+        run(recipe_file, "training.seed=2", overwrite=True)
+    log.clear()
+    run(recipe_file, "training.seed=2")
+    assert ("resumed" if begun else "trained") in log
+    with pytest.raises(RecipeError, match=r"training\.seed = 1 \(was 2\)"):
+        run(recipe_file)
 
 
 def test_a_run_of_a_version_with_fewer_settings_goes_on(recipe_file: Path, log: list[str]) -> None:

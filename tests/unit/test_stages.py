@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def test_a_stage_that_failed_is_not_done(job: Job) -> None:
     with pytest.raises(ZeroDivisionError):
         StageRecord(job.folder).run(broken)
     assert job.run(x=1) == ["upper"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_work_that_goes_on_took_all_its_times_together(
+    job: Job, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 50.0, 100.0, 108.0])
+    monkeypatch.setattr("seq2seq.stages.time.monotonic", lambda: next(clock))
+    stopped = replace(job.stages()[0], work=lambda: 1 // 0, goes_on=goes_on)
+    with pytest.raises(ZeroDivisionError):
+        StageRecord(job.folder).run(stopped)
+    record = StageRecord(job.folder)
+    record.entries.setdefault("upper", {})["peak_memory_mb"] = 1e6
+    record.run(replace(job.stages()[0], goes_on=goes_on))
+    entry = StageRecord(job.folder).entries["upper"]
+    assert entry["seconds"] == (58.0 if goes_on else 8.0)
+    assert (entry["peak_memory_mb"] == 1e6) is goes_on
 
 
 def test_a_folder_can_be_moved(job: Job, tmp_path: Path) -> None:

@@ -67,9 +67,11 @@ def test_the_risk_is_minimised_in_the_last_part() -> None:
 def test_the_schedule_ends_where_the_risk_begins_at_a_rate_of_its_own(schedule: str) -> None:
     risk = {"minimum_risk": 30.0, "risk_from": 0.8, "risk_learning_rate": 0.002}
     config = TrainingConfig(steps=1000, warmup_steps=0, learning_rate=0.01, schedule=schedule, **risk)
-    shorter = replace(config, steps=800, minimum_risk=0.0)
-    for step in (1, 100, 400, 799, 800):
-        assert learning_rate(config, step) == pytest.approx(learning_rate(shorter, step))
+    for warmup in (0, 300):
+        longer = replace(config, warmup_steps=warmup)
+        shorter = replace(longer, steps=800, minimum_risk=0.0)
+        for step in (1, 100, 400, 799, 800):
+            assert learning_rate(longer, step) == pytest.approx(learning_rate(shorter, step))
     found = [learning_rate(config, step) for step in (801, 810, 901, 1000)]
     assert found == pytest.approx([0.0001, 0.001, 0.001, 0.00001])
     limited = replace(config, steps=10**6, max_minutes=10)
