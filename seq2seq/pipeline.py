@@ -218,7 +218,7 @@ class Pipeline:
         self._tags()
         if overwrite:
             names = {"train", *(name for name in self.record.entries if name.startswith(_name_of_training("")))}
-            self._overwritten = {name: self.record.entries.get(name, {}) for name in names}
+            self._overwritten = {name: self.record.entries[name] for name in names if name in self.record.entries}
             for name in names:
                 self.record.entries[name] = {"discard": stamp(self._run_of(name))}
         if not self._has_trained():
@@ -236,9 +236,9 @@ class Pipeline:
             refuse_changes(self.run, before, self.settings, self._training_settings())
 
     def restore(self) -> None:
-        """Note again what was to be overwritten, where a mistake was found before a training has begun anew."""
-        for name, entry in self._overwritten.items():
-            if entry and is_discarded(self.record.entries[name], self._run_of(name)):
+        """Note again what was to be overwritten, if the recipe failed before any training has begun anew."""
+        if all(is_discarded(self.record.entries[name], self._run_of(name)) for name in self._overwritten):
+            for name, entry in self._overwritten.items():
                 self.record.entries[name] = entry
                 self.record.write(name)
 
