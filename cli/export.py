@@ -51,14 +51,13 @@ def export(
     What was written is compared with RUN: log-probabilities of tokens, greedy and beam search. DIR appears only if they
     are the same, but for ties; of a quantised model, what it costs is said instead.
     """
-    from seq2seq.errors import ExportError
+    from seq2seq.export.output import check_output
 
     if no_verify and (sample or reference):
         raise click.UsageError("--no-verify excludes --verify and --reference")
     if reference and not sample:
         raise click.UsageError("--reference goes with --verify FILE, whose translations it holds")
-    if output.exists() and not (overwrite and output.is_dir()):
-        raise ExportError(f"{output}: is there already; --overwrite replaces a folder, or choose another --output")
+    check_output(output, run, overwrite)
     from seq2seq.checkpoint import load_model
     from seq2seq.evaluation import read_parallel
     from seq2seq.export.exporter import export as export_run
@@ -69,7 +68,7 @@ def export(
         sentences, references = read_parallel(sample, reference)
     elif sample:
         sentences = read_sentences(sample)
-    report = export_run(load_model(run), form, output, quantization, not no_verify, sentences, references)
+    report = export_run(load_model(run), form, output.resolve(), quantization, not no_verify, sentences, references)
     if report is None:
         complain("warning: not compared with the run (--no-verify)")
     else:

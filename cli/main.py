@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -58,7 +59,8 @@ class CommandLine(click.Group):
         """Run a subcommand; a reader that closes the pipe, as `head` does, ends it quietly."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
             drop_stdout()
             ctx.exit(0)
@@ -73,6 +75,9 @@ class CommandLine(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line and, if it stands alone, exit with its status."""
+        # None if the caller has closed them: nothing comes in then, and what is said is said to nobody.
+        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+        sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         try:
             # The status that a command gives to `ctx.exit` is returned here.
             status = super().main(args, prog_name or "seq2seq", complete_var, standalone_mode=False, **extra)

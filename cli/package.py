@@ -32,15 +32,14 @@ def package(
     model card with languages, data, scores and ways to use it, and data.lock.json with hashes of the corpora; neither
     paths nor text of the corpora. Every command takes it as a run.
     """
-    from seq2seq.errors import ExportError
+    from seq2seq.export.output import check_output
 
-    if output.exists() and not (overwrite and output.is_dir()):
-        raise ExportError(f"{output}: is there already; --overwrite replaces a folder, or choose another --output")
+    check_output(output, run, overwrite)
     if licence == "unknown":
         complain("warning: no licence named; --license ID says what others may do with the model")
     from seq2seq.export.package import Publication
     from seq2seq.export.package import package as package_run
 
     publication = Publication(name=name or output.resolve().name, licence=licence, formats=formats)
-    package_run(run, output, publication, complain)
+    package_run(run, output.resolve(), publication, complain)
     click.echo(output)

@@ -5,6 +5,7 @@ Only a line feed ends a line. U+2028, U+0085, form feeds and carriage returns ar
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -74,6 +75,8 @@ def progress_bar(total: int | None, unit: str) -> Any:
 
 def drop_stdout() -> None:
     """Write no more to standard output if it cannot be written to, lest the interpreter fail once more at exit."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -91,11 +94,13 @@ def _stdin() -> Iterable[bytes]:
     """
     try:
         number = sys.stdin.fileno()
-    except (OSError, AttributeError):  # not a real file in tests; None if the caller has closed it
-        return sys.stdin.buffer if sys.stdin else ()
+    except OSError:  # not a real file in tests
+        return sys.stdin.buffer
     return open(number, "rb", closefd=False)
 
 
 def _write_to_stdout(line: str) -> None:
+    if sys.stdout is None:  # the caller has closed it
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
     sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
     sys.stdout.buffer.flush()

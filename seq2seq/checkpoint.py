@@ -139,7 +139,7 @@ def best(run: Path, metric: Metric) -> Path | None:
     """The checkpoint, or average, with the best validation score; the newest where none was validated."""
     folders = [*checkpoints(run), *sorted((run / "checkpoints").glob("average_*"))]
     scored = _scored(folders, metric)
-    return max(scored)[1] if scored else latest(run)
+    return max(scored)[1] if scored else latest(run) or next(reversed(folders), None)  # a package may have a mean alone
 
 
 def validation_score(info: CheckpointInfo, metric: Metric) -> float | None:
@@ -185,6 +185,8 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
         raise CheckpointError(f"{path}: no such run; expected a folder made by `seq2seq train` or `seq2seq recipe run`")
     if any((path / name).exists() for name in (_MODEL, _ADAPTER, _INFO)):
         return _run_of(path), path
+    if any((path / name).exists() for name in ("model.bin", "decoder.onnx")):
+        raise CheckpointError(f"{path}: is an export for another engine; name the run that it was made of")
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
     config = load_config(path / "config.toml")

@@ -64,10 +64,11 @@ class DecodingConfig:
         for name in ("beam_size", "n_best", "candidates", "batch_size", "batch_tokens"):
             at_least(f"decoding.{name}", getattr(self, name), 1)
         for name in (
-            "length_penalty", "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
+            "max_length_ratio", "max_length_offset", "min_length_ratio", "no_repeat_ngram", "top_k",
         ):  # fmt: skip
             at_least(f"decoding.{name}", getattr(self, name), 0)
         check_tag("decoding.tag", self.tag)
+        within("decoding.length_penalty", self.length_penalty, 0, 20)
         within("decoding.patience", self.patience, 0.01, 100)
         within("decoding.top_p", self.top_p, 1e-6, 1)
         within("decoding.epsilon", self.epsilon, 0, 1)

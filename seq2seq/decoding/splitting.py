@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 
 # Where a text may be cut, from the best places to the worst; what a match ends in is the end of the left part.
 _PLACES = (
-    re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]+|[.!?…؟۔।]+[\"'”’»)\]]*\s+|[。！？｡]+[」』”’）]*"),  # sentences
+    re.compile(  # sentences; a row of marks is looked at once, however long
+        r"[\n\r\x0b\x0c\x85\u2028\u2029]+|(?<![.!?…؟۔।])[.!?…؟۔।]++[\"'”’»)\]]*+\s+|[。！？｡]+[」』”’）]*"
+    ),
     re.compile(r"[,;:،؛]\s+|\s[–—-]\s+|[、，；：—]"),  # clauses
     re.compile(r"\s+"),  # words
 )

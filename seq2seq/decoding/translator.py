@@ -164,7 +164,7 @@ class Translator:
             if not text.strip() or len(tokens) <= nothing:
                 continue
             if len(tokens) <= limit:
-                parts.append(_Part(first + i, 0, tokens, text))
+                parts.append(_Part(first + i, 0, tokens, text.removesuffix("\r")))
                 continue
             too_long.append((first + i + 1, len(tokens)))
             if config.too_long == "refuse":

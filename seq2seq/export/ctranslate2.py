@@ -47,12 +47,12 @@ translator = ctranslate2.Translator(str(folder))
 {pieces}
 
 
-*lines, rest = sys.stdin.buffer.read().decode("utf-8").split("\\n")
-lines += [rest] if rest else []
+*lines, rest = sys.stdin.buffer.read().decode("utf-8-sig", "replace").split("\\n")
+lines = [line.removesuffix("\\r") for line in (lines + [rest] if rest else lines)]
 results = translator.translate_batch(
     [[*cut({tag!r} + line), "</s>"] for line in lines], beam_size={beam_size}, patience={patience},
     length_penalty={length_penalty}, max_batch_size=64, max_input_length={max_length},
-    max_decoding_length={max_length} - 1,
+    max_decoding_length={max_length} - 1, min_decoding_length=0, no_repeat_ngram_size={no_repeat_ngram},
 )
 for line, result in zip(lines, results):
     text = join(result.hypotheses[0]) if line.strip() else ""
@@ -82,6 +82,7 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         "beam_size": decoding.beam_size,
         "patience": decoding.patience,
         "length_penalty": decoding.length_penalty,
+        "no_repeat_ngram": decoding.no_repeat_ngram,
         "max_length": loaded.config.model.max_length,
         "tag": f"{decoding.tag} " if decoding.tag else "",
     }

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from seq2seq.checkpoint import LoadedRun
-from seq2seq.config import Config, DataConfig, save_config
+from seq2seq.config import (
+    BackTranslationConfig,
+    Config,
+    DataConfig,
+    DecodingConfig,
+    DistillationConfig,
+    DiversificationConfig,
+    save_config,
+)
 from seq2seq.decoding.loading import load_engine
 from seq2seq.errors import ExportError
 from seq2seq.export.verification import EngineModel, Foreign, Report, sample_sentences, verify
 from seq2seq.files import atomic_directory
+
+_LOG = logging.getLogger(__name__)
 
 Format = Literal["ctranslate2", "huggingface", "onnx"]
 Quantization = Literal["float32", "int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16"]
@@ -49,12 +60,13 @@ def export(
         raise ExportError(f"--quantization {quantization}: is for ctranslate2; the format {form} has float32 weights")
     report = None
     with atomic_directory(output) as folder:
+        _warn_of_rules(loaded.config.decoding, form)
         _write(loaded, form, folder, quantization)
         if verified:
             report = verify(
                 loaded,
                 open_export(form, folder),
-                sample_sentences(loaded) if sentences is None else sentences,
+                sample_sentences(loaded) if sentences is None else _tagged(sentences, loaded.config.decoding.tag),
                 quantised=quantization != "float32",
                 references=references,
             )
@@ -62,6 +74,11 @@ def export(
                 faults = "; ".join(report.faults)
                 raise ExportError(f"{output}: not written, since the {form} model is not the same: {faults}")
     return report
+
+
+def _tagged(sentences: Sequence[str], tag: str) -> list[str]:
+    """Sentences with what `translate` would put before each of them."""
+    return [f"{tag} {text}" if tag and text.strip() else text for text in sentences]
 
 
 def open_export(form: Format, folder: Path) -> Foreign:
@@ -74,6 +91,15 @@ def open_export(form: Format, folder: Path) -> Foreign:
             from seq2seq.export.huggingface import HuggingFaceModel
 
             return HuggingFaceModel.load(folder)
+
+
+def _warn_of_rules(decoding: DecodingConfig, form: Format) -> None:
+    """Say which of a run's ways of choosing a translation stay behind."""
+    names = ["mbr", "length_reward", *(["no_repeat_ngram"] if form == "onnx" else [])]
+    for name in names:
+        value = getattr(decoding, name)
+        if value != getattr(DecodingConfig(), name):
+            _LOG.warning("`decoding.%s` = %r: is not in the format %s; what is written has it not", name, value, form)
 
 
 def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantization) -> None:
@@ -103,4 +129,12 @@ def without_data(config: Config) -> Config:
     )
     tokenizer = replace(config.tokenizer, path="")
     training = replace(config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0)
-    return replace(config, data=languages, tokenizer=tokenizer, training=training)
+    return replace(
+        config,
+        data=languages,
+        tokenizer=tokenizer,
+        training=training,
+        distillation=DistillationConfig(),
+        back_translation=BackTranslationConfig(),
+        diversification=DiversificationConfig(),
+    )

@@ -73,10 +73,10 @@ def translate(line):
     return decode([token for token in found if token != END]).replace("\\n", " ")
 
 
-sys.stdin.reconfigure(encoding="utf-8", newline="\\n")
+sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\\n")
 sys.stdout.reconfigure(encoding="utf-8", newline="\\n")
 for line in sys.stdin:
-    print(translate(line.removesuffix("\\n")), flush=True)
+    print(translate(line.removesuffix("\\n").removesuffix("\\r")), flush=True)
 '''
 _OUR_SUBWORDS = "encode, decode = source.encode, target.decode\n"
 _MARIAN_SUBWORDS = '''source_ids = json.loads((folder / "tokenizer" / "vocab.json").read_text("utf-8"))

@@ -12,6 +12,7 @@ The folder is a run: all commands take it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _provenance(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, A
         return {name: getattr(corpus, name) for name in kept if getattr(corpus, name)}
     paths = [Path(path) for path in (corpus.source, corpus.target, corpus.path) if path]
     found: dict[str, Any] = {"files": [_file(path) for path in paths]}
-    if all(path.is_file() for path in paths):
+    if all(path.exists() for path in paths):
         try:
             found["pairs"] = sum(1 for _ in read_corpus(corpus, languages))
         except DataError:  # changed since
@@ -97,7 +98,18 @@ def _provenance(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, A
 
 
 def _file(path: Path) -> dict[str, str | None]:
-    return {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
+    return {"name": path.name, "sha256": _hash_of(path)}
+
+
+def _hash_of(path: Path) -> str | None:
+    """The SHA-256 of a file, or of the names and hashes of a folder's files; None if it is not there."""
+    if path.is_file():
+        return sha256_of(path)
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = "".join(f"{sha256_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _card(loaded: LoadedRun, run: Path, publication: Publication, lock: Mapping[str, Any]) -> Card:

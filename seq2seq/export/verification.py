@@ -222,7 +222,7 @@ class _Comparison:
     def agreement(self) -> Report:
         """Say how near a quantised model comes; refuse only what cannot be rounding."""
         beam_size = self.ours.config.decoding.beam_size
-        translated = self._translate(beam_size)
+        translated = self._translate(beam_size, self.ours.config.decoding.patience)
         tokens, differences = self._tokens(), self._differences(translated)
         faults, mean = self._cut_otherwise(tokens), float(np.mean(differences))
         if not mean <= QUANTISED_TOLERANCE:
@@ -269,10 +269,10 @@ class _Comparison:
         ordinary = {*range(self.ours.tokenizer.target_vocab_size)} - {*self.ours.tokenizer.never_output, end}
         return [*row, end], [*(token if token in ordinary else min(ordinary) for token in row), end]
 
-    def _translate(self, beam_size: int) -> _Translated:
+    def _translate(self, beam_size: int, patience: float = 1.0) -> _Translated:
         config = replace(
             self.ours.config.decoding, beam_size=beam_size, n_best=1, sample=False, min_length_ratio=0.0,
-            no_repeat_ngram=0, patience=1.0,
+            no_repeat_ngram=0, patience=patience,
         )  # fmt: skip
         if config.length_penalty_form != "power":  # which is all that others have
             config = replace(config, length_penalty_form="power", length_penalty=1.0)

@@ -106,7 +106,8 @@ def _in_tokens(tokenizer: Tokenizer, translation: Translation, tag: str) -> _Tok
     """The tokens of a sentence; None for what makes no good picture."""
     if not translation.hypotheses:
         return None
-    text = f"{tag} {translation.source}" if tag else translation.source
+    text = translation.source.removesuffix("\r")
+    text = f"{tag} {text}" if tag else text
     (source,), target = tokenizer.encode_source([text]), list(translation.hypotheses[0].tokens)
     names = [*tokenizer.source_pieces(text), "end"]
     if len(names) != len(source) or not all(_SHORTEST <= size <= _LONGEST for size in (len(source), len(target) + 1)):

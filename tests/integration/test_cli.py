@@ -114,6 +114,24 @@ def test_full_disk_is_one_line_and_status_1(script):
     assert done.stderr == "seq2seq: error: cannot write: no space left on device\n"
 
 
+def test_closed_streams(script, trained_run, tmp_path):
+    """Nothing is lost for want of a place to complain, and nothing is called done that went nowhere."""
+
+    def run(redirection: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+        shell = ["sh", "-c", f'"$@" {redirection}', "sh", script, *map(str, arguments)]
+        return subprocess.run(shell, input=b"ab\n\xff b\ncd\n", capture_output=True, check=False)
+
+    done = run("2>&-", "translate", trained_run)
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 3
+    done = run(">&-", "translate", trained_run)
+    assert done.returncode == 1 and b"standard output: bad file descriptor" in done.stderr
+    (tmp_path / "in").write_text("ab\n")
+    done = run(">&- 2>&-", "translate", trained_run, "--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert done.returncode == 0 and (tmp_path / "out").read_text().count("\n") == 1
+    assert run("<&-", "translate", trained_run).returncode == 0
+    assert run("<&-", "tokenizer", "encode", trained_run / "tokenizer").returncode == 0
+
+
 # --- settings, recipes
 
 

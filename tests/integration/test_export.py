@@ -41,13 +41,14 @@ def test_evaluate_takes_an_export(exported: Path, corpus: Path, seq2seq: Command
 
 
 def test_the_script_beside_the_model_needs_no_seq2seq(exported: Path) -> None:
-    lines = b"abc de\n\nfgh\xc2\x85ab c\n"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _WITHOUT_SEQ2SEQ, exported / "translate.py"],
-        input=lines, capture_output=True, check=True,
-    )  # fmt: skip
-    first, blank, last, end = done.stdout.split(b"\n")
+    def translated(lines: bytes) -> bytes:
+        command = [sys.executable, "-S", "-c", _WITHOUT_SEQ2SEQ, exported / "translate.py"]
+        return subprocess.run(command, input=lines, capture_output=True, check=True).stdout
+
+    found = translated(b"abc de\n\nfgh\xc2\x85ab c\n")
+    first, blank, last, end = found.split(b"\n")
     assert first and last and not blank and not end
+    assert translated(b"\xef\xbb\xbfabc de\r\n\r\nfgh\xc2\x85ab c\r\n") == found
 
 
 _WITHOUT_SEQ2SEQ = f"""
@@ -106,6 +107,10 @@ def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp
     [
         ((*EXPORT, "--output", "THERE"), "is there already; --overwrite"),
         (("package", "RUN", "--output", "THERE"), "is there already; --overwrite"),
+        (("package", "RUN", "--output", "RUN", "--overwrite"), "holds the run itself"),
+        ((*EXPORT, "--output", "OTHERS", "--overwrite"), "no export or package made what it holds"),
+        (("translate", "RUN", "--rerank-by", "CT2"), "is an export for another engine"),
+        (("translate", "RUN", "--device", "meta"), "not supported; use auto, cpu"),
         (("export", "RUN", "--format", "onnx", "--quantization", "int8", "--output", "NEW"), "is for ctranslate2"),
         (("export", "NONE", "--format", "ctranslate2", "--output", "NEW"), "no such run"),
         ((*EXPORT, "--output", "NEW", "--verify", "NONE"), "no such file"),
@@ -124,12 +129,15 @@ def test_mistakes_are_one_line(
 ) -> None:
     (tmp_path / "empty").write_text("\n \n", encoding="utf-8")
     (tmp_path / "there").mkdir()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "letter").touch()
     if "CUT" in arguments:
         shutil.copytree(exported, tmp_path / "cut")
         (tmp_path / "cut" / "model.bin").write_bytes((exported / "model.bin").read_bytes()[:999])
     places = {
         "RUN": trained_run, "CT2": exported, "NONE": tmp_path / "none", "NEW": tmp_path / "new",
         "THERE": tmp_path / "there", "EMPTY": tmp_path / "empty", "CUT": tmp_path / "cut",
+        "OTHERS": tmp_path / "others",
     }  # fmt: skip
     done = seq2seq(*(places.get(argument, argument) for argument in arguments), stdin=b"abc\n")
     errors = [line for line in done.stderr.splitlines() if "warning" not in line]

@@ -27,10 +27,17 @@ def at_most(size: int):
         ("abcdefgh", 3, ["ab", "cd", "ef", "gh"]),
         ("ae\u0301\u0301\u0301o", 5, ["ae\u0301\u0301\u0301", "o"]),
         ("  spaces around  ", 20, ["spaces around"]),
+        ("." * 8, 4, ["....", "...."]),
+        ("What?!... He \"went.\") Ah", 12, ["What?!...", "He \"went.\")", "Ah"]),
     ],
 )
 def test_cuts_at_sentences_then_clauses_then_words_then_anywhere(text: str, size: int, parts: list[str]) -> None:
     assert split_text(text, at_most(size)) == parts
+
+
+def test_a_long_row_of_marks_is_looked_at_once() -> None:
+    text = "." * 200_000 + "x"  # in time that grows with its square, minutes
+    assert "".join(split_text(text, at_most(100_000))) == text
 
 
 @given(st.text(alphabet="ab .,!?。，\u2028\u0301é", max_size=80), st.integers(1, 20))

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq.checkpoint import average, read_info, resolve
+from seq2seq.config import (
+    BackTranslationConfig,
+    Config,
+    DistillationConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    config_to_dict,
+)
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ExportError
-from seq2seq.export.package import Publication, package
+from seq2seq.export.exporter import without_data
+from seq2seq.export.package import Publication, _file, package
 
 
 def packaged(trained_run: Path, tmp_path: Path, **details: object) -> Path:
@@ -41,6 +51,35 @@ def test_it_holds_what_inference_needs_and_no_paths(trained_run: Path, tmp_path:
         text = (folder / name).read_text(encoding="utf-8")
         assert str(trained_run.parent) not in text
         assert str(tmp_path) not in text
+
+
+def test_a_mean_that_was_not_validated_can_be_used(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    mean = average(run, last=2)
+    assert read_info(mean).validation is None
+    package(mean, tmp_path / "mean", Publication(name="mean"))
+    assert resolve(tmp_path / "mean")[1].name == mean.name
+
+
+def test_no_path_of_other_models_or_text_is_told() -> None:
+    config = Config(
+        distillation=DistillationConfig(teacher="/home/a/teacher"),
+        back_translation=BackTranslationConfig(monolingual="/home/a/text", reverse_model="/home/a/reverse"),
+        training=TrainingConfig(initialise_from="/home/a/base"),
+        tokenizer=TokenizerConfig(path="/home/a/tokenizer"),
+    )
+    assert "/home" not in str(config_to_dict(without_data(config)))
+
+
+def test_a_corpus_that_is_a_folder_has_a_hash(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "parts").mkdir(parents=True)
+    found = []
+    for text in ("a", "b", "a"):
+        (tmp_path / "corpus" / "parts" / "0").write_text(text)
+        found.append(_file(tmp_path / "corpus")["sha256"])
+    assert found[0] == found[2] != found[1] and len(str(found[1])) == 64
+    assert _file(tmp_path / "none")["sha256"] is None
 
 
 def test_the_card_says_what_is_known(trained_run: Path, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Nothing is replaced but what an export or a package made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seq2seq.errors import ExportError
+from seq2seq.export.output import check_output
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "runs" / "mine" / "checkpoints" / "step_1").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.toml").touch()
+    return tmp_path / "runs" / "mine"
+
+
+def test_a_new_folder_an_empty_one_and_an_earlier_export_are_taken(run: Path, tmp_path: Path) -> None:
+    check_output(tmp_path / "new", run, overwrite=False)
+    for mark in ("", "data.lock.json", "model.bin", "decoder.onnx", "source.spm"):
+        folder = tmp_path / f"of {mark}"
+        folder.mkdir()
+        if mark:
+            (folder / mark).touch()
+        check_output(folder, run, overwrite=True)
+        with pytest.raises(ExportError, match="is there already; --overwrite"):
+            check_output(folder, run, overwrite=False)
+
+
+PARTS = ("runs/mine/checkpoints", "runs/mine/checkpoints/step_1")
+
+
+@pytest.mark.parametrize("place", ["other", "runs", "runs/mine", *PARTS])
+def test_what_would_be_lost_is_not_replaced(run: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "other").mkdir()
+    for folder in ("other", "runs", *PARTS):
+        (tmp_path / folder / "letters.txt").touch()
+    with pytest.raises(ExportError, match=r"holds the run itself|no export or package made what it holds"):
+        check_output(tmp_path / place, run, overwrite=True)
+
+
+def test_a_file_is_not_replaced(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="is there already"):
+        check_output(tmp_path / "file", run, overwrite=True)
+
+
+def test_the_run_is_found_by_whatever_path(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "data.lock.json").touch()  # itself a package
+    monkeypatch.chdir(run)
+    for folder in (Path(), run, Path("../../runs/mine")):
+        with pytest.raises(ExportError, match="holds the run itself"):
+            check_output(folder, run / "checkpoints" / "step_1", overwrite=True)
