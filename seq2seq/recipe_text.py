@@ -47,7 +47,8 @@ def prepare_text(
     if not {"validation", "test"} <= held_out.keys():
         given = list(chain(*held_out.values()))  # of which what is held out must not be a part either
         pairs = _hold_out(list(clean_each(corpora, given, counts, languages, learnt)), held_out, config, report)
-        kept = without_overlap(pairs, chain(*held_out.values()), config.prepare, counts)
+        settings = cleaning[0] if len(cleaning) == 1 else config.prepare
+        kept = without_overlap(pairs, chain(*held_out.values()), settings, counts)
     else:
         kept = clean_each(corpora, list(chain(*held_out.values())), counts, languages, learnt)
     with atomic_directory(run.path / "data") as folder:

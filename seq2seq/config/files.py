@@ -50,7 +50,7 @@ def _from_here(override: str) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; `seq2seq recipe copy NAME DIR` gives one") from None
     except OSError as error:

@@ -113,10 +113,9 @@ class TrainingConfig:
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
-            "max_minutes", "learning_rate", "warmup_steps", "final_learning_rate", "adam_epsilon", "weight_decay",
-            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "seed", "lora_rank",
-            "lora_embedding_rank", "lora_alpha", "r_drop", "minimum_risk", "risk_learning_rate", "risk_batch_tokens",
-            "cpu_processes",
+            "max_minutes", "warmup_steps", "adam_epsilon", "weight_decay",
+            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "lora_rank",
+            "lora_embedding_rank", "r_drop", "minimum_risk", "risk_batch_tokens", "cpu_processes",
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 0)
         for name in (
@@ -125,6 +124,9 @@ class TrainingConfig:
         ):  # fmt: skip
             within(f"training.{name}", getattr(self, name), 0, 0.99999)
         within("training.risk_from", self.risk_from, 0, 0.99999)
+        within("training.seed", self.seed, 0, 2**62)  # more, and what is added to it does not fit into 64 bits
+        for name in ("learning_rate", "final_learning_rate", "risk_learning_rate", "lora_alpha"):
+            within(f"training.{name}", getattr(self, name), 0, 1e6)
         at_least("training.risk_candidates", self.risk_candidates, 2)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")

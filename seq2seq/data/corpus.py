@@ -51,10 +51,11 @@ class _Rows(NamedTuple):
 
     sides: Iterator[tuple[Any, Any]]
     names: tuple[str, str]  # the file of each side
-    unit: str  # between the name and the number of a row, which counts from 1: ":" or ": row "
+    unit: str  # between the name and the number of a row: ":" or ": row "
+    first: int = 1  # number of the first row
 
-    def place(self, number: int, side: int) -> str:
-        return f"{self.names[side]}{self.unit}{number}"
+    def place(self, index: int, side: int) -> str:
+        return f"{self.names[side]}{self.unit}{self.first + index}"
 
 
 def read_lines(path: Path | str) -> Iterator[str]:
@@ -137,11 +138,11 @@ def read_corpus(
     """
     counts = Counter() if counts is None else counts
     rows = _open_rows(corpus, languages)
-    for number, sides in enumerate(rows.sides, 1):
+    for index, sides in enumerate(rows.sides):
         counts["read"] += 1
         for side, value in enumerate(sides):
             if problem := _problem(value):
-                raise DataError(f"{rows.place(number, side)}: the {_SIDES[side]} side {problem}")
+                raise DataError(f"{rows.place(index, side)}: the {_SIDES[side]} side {problem}")
         pair = SentencePair(*(_one_line(value, counts) for value in sides))
         empty = next((side for side in (0, 1) if not pair[side].strip()), None)
         if empty is None or keep_empty:
@@ -150,7 +151,7 @@ def read_corpus(
             counts[f"empty_{_SIDES[empty]}"] += 1
         else:
             raise DataError(
-                f"{rows.place(number, empty)}: the {_SIDES[empty]} side is empty; mend it, or set `drop_empty` = true"
+                f"{rows.place(index, empty)}: the {_SIDES[empty]} side is empty; mend it, or set `drop_empty` = true"
             )
 
 
@@ -191,7 +192,8 @@ def _open_rows(corpus: CorpusConfig, languages: tuple[str, str]) -> _Rows:
         table = open_table(corpus)
         return _Rows(_read_table(table, corpus, languages), (table.name, table.name), ": row ")
     if name.endswith(".tsv"):
-        return _Rows(_read_tsv(path, _by_header(path, corpus, languages)), (str(path), str(path)), ":")
+        corpus = _by_header(path, corpus, languages)
+        return _Rows(_read_tsv(path, corpus), (str(path), str(path)), ":", first=2 if _has_names(corpus) else 1)
     if name.endswith(".jsonl"):
         return _Rows(_read_json(path, corpus, languages), (str(path), str(path)), ":")
     if name.endswith(".csv"):
@@ -261,7 +263,7 @@ def _by_header(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> 
 
 def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
     columns = []
-    if any(column and not column.isdecimal() for column in (corpus.source_column, corpus.target_column)):
+    if _has_names(corpus):
         yield from _read_tsv_with_header(path, corpus)
         return
     for side, default in zip(_SIDES, ("0", "1"), strict=True):
@@ -288,6 +290,11 @@ def _read_tsv(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
         yield cells[source], cells[target]
 
 
+def _has_names(corpus: CorpusConfig) -> bool:
+    """Whether columns are asked for by names, which a TSV has in its first line, and not by numbers."""
+    return any(column and not column.isdecimal() for column in (corpus.source_column, corpus.target_column))
+
+
 def _read_tsv_with_header(path: Path, corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
     """The two columns that the first line calls by the names that are asked for."""
     header = next(read_lines(path), "").removesuffix("\r").split("\t")
@@ -308,11 +315,14 @@ def _read_csv(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> I
     try:
         header = next(rows, [])
         columns = _find_columns(dict.fromkeys(header), corpus, languages, str(path)) if header else None
+        for name in (keys[-1] for keys in columns or () if header.count(keys[-1]) > 1):
+            raise DataError(f"{path}: {header.count(name)} columns have the name {name!r}; rename all but one")
         for number, cells in enumerate(rows, 1):
             if len(cells) != len(header):
                 told = f"{len(cells)} cells under a header of {len(header)}"
                 raise DataError(f"{path}: row {number}: {told}; mend the row")
-            assert columns is not None
+            if columns is None:
+                raise DataError(f"{path}: its first line is empty, where the names of columns are expected; remove it")
             yield _select(dict(zip(header, cells, strict=True)), columns, f"{path}: row {number}")
     except csv.Error as error:
         raise DataError(f"{path}: row {number + 1}: not CSV ({error}); mend it") from None

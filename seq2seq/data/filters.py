@@ -160,9 +160,16 @@ def was_misread(text: str) -> bool:
     """A text has `Ã¤` for `ä` and the like, or replacement characters.
 
     Characters beyond ASCII that, as bytes of Windows-1252 or Latin-1, are UTF-8 of letters or punctuation of Europe,
-    are taken for it. `MENÜ…`, whose end is UTF-8 of a Syriac letter, is not.
+    are taken for it. `MENÜ…`, whose end is UTF-8 of a Syriac letter, is not; nor is `Ä“`, of the Latin letter `ē`, but
+    two such letters are.
     """
-    return not text.isascii() and ("\ufffd" in text or any(map(_was_utf8, _NON_ASCII.findall(text))))
+    if text.isascii():
+        return False
+    if "\ufffd" in text:
+        return True
+    found = [read for chars in _NON_ASCII.findall(text) if (read := _as_utf8(chars))]
+    letters = "".join(read for read in found if all(map(_is_latin, read)))
+    return len(letters) > 1 or any(map(_is_surely_european, found))
 
 
 def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]:
@@ -235,17 +242,19 @@ def _from_10(rows: Iterable[str]) -> set[int]:
     return {number for row in rows if (number := int(row[-_DIGITS_READ:])) > 9}
 
 
-def _was_utf8(chars: str) -> bool:
-    """Whether characters beyond ASCII are bytes of UTF-8, read as characters one by one."""
+def _as_utf8(chars: str) -> str:
+    """The text of characters beyond ASCII that are bytes of UTF-8, read one by one; empty if they are none."""
     if len(chars) < 2:
-        return False
+        return ""
     try:
-        raw = bytes(_byte(char) for char in chars)
-        found = raw.decode("utf-8")
+        return bytes(_byte(char) for char in chars).decode("utf-8")
     except ValueError:
-        return False
+        return ""
+
+
+def _is_surely_european(text: str) -> bool:
     # Greek and Cyrillic come in words; alone, such a letter is chance: the end of `LLEGÓ…` or of `«SÍ»`.
-    return all(map(_is_european, found)) and (len(found) > 1 or not "\u0370" <= found < "\u0530")
+    return all(map(_is_european, text)) and (len(text) > 1 or not "\u0370" <= text < "\u0530")
 
 
 def _byte(char: str) -> int:
@@ -254,6 +263,11 @@ def _byte(char: str) -> int:
         return char.encode("cp1252")[0]
     except UnicodeEncodeError:
         return char.encode("latin-1")[0]
+
+
+def _is_latin(char: str) -> bool:
+    """Letters of Latin-1 and Latin Extended-A, and the commas below of Romanian, of two bytes in UTF-8."""
+    return "\u00a0" <= char < "\u0180" or "\u0218" <= char <= "\u021b"
 
 
 def _is_european(char: str) -> bool:

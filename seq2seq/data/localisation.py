@@ -21,6 +21,7 @@ Pairs = Iterator[tuple[str | None, str | None]]
 
 _INSTALL = "pip install 'seq2seq[localisation]'"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+_LANGUAGES_OF = {"xliff": ("srcLang", "trgLang"), "file": ("source-language", "target-language")}  # XLIFF 2 and 1
 _CODES = {"bpt", "ept", "it", "ph", "ut"}  # elements of TMX whose content is some other program's formatting
 
 
@@ -67,26 +68,40 @@ def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
 def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
     """Messages and their translations; those that are not translated, or fuzzy, or obsolete, are left out.
 
+    If its header says that the translations are in the source language and not in the target's, they are the source.
+
     Raises:
         DataError: if it cannot be read, or translate-toolkit is not installed.
     """
-    storage = _toolkit("po", path)
-    return _units(_parsed(storage.pofile.parsefile, path), lambda unit: bool(unit.isfuzzy()))
+    store = _parsed(_toolkit("po", path).pofile.parsefile, path)
+    into = str(store.parseheader().get("Language") or "")
+    pairs = _units(store, lambda unit: bool(unit.isfuzzy()))
+    is_swapped = _is_code_of(languages[0], into) and not _is_code_of(languages[1], into)
+    return _swapped(pairs) if is_swapped else pairs
 
 
 def read_xliff(path: Path, languages: tuple[str, str]) -> Pairs:
-    """Sources and targets, of version 1 but for those whose state is that they need work; of version 2, segments.
+    """Sources and targets but for those whose state is that they need work; of version 2, segments.
+
+    If it says that it is of the other direction, its targets are the source.
 
     Raises:
-        DataError: if it cannot be read, declares entities, or translate-toolkit is not installed.
+        DataError: if it cannot be read, declares entities, or is of other languages, or for want of translate-toolkit.
     """
-    version = ""
-    for _, element in _elements(path):
-        version = version or element.get("version", "1")  # of the root
-        element.clear()  # only to see that it is safe
+    version, stated = "", set[tuple[str, ...]]()
+    for event, element in _elements(path):
+        if event == "start":  # later, nothing is left of it: the toolkit reads it, this is to see that it is safe
+            version = version or element.get("version", "1")  # of the root
+            names = _LANGUAGES_OF.get(_name(element), ())
+            stated.add(tuple(element.get(name, "") for name in names))
+        else:
+            element.clear()
+    is_swapped = _is_of_other_direction({each for each in stated if any(each)}, languages, path)
     if version.startswith("2"):
-        return _units(_parsed(_toolkit("xliff2", path).Xliff2File.parsefile, path), lambda unit: False)
-    return _units(_parsed(_toolkit("factory", path).getobject, path), _needs_work)
+        pairs = _units(_parsed(_toolkit("xliff2", path).Xliff2File.parsefile, path), _is_initial)
+    else:
+        pairs = _units(_parsed(_toolkit("factory", path).getobject, path), _needs_work)
+    return _swapped(pairs) if is_swapped else pairs
 
 
 def read_opus_zip(path: Path, languages: tuple[str, str]) -> Pairs:
@@ -149,6 +164,35 @@ def _units(store: Any, is_doubtful: Callable[[Any], bool]) -> Pairs:
             yield source, target
 
 
+def _swapped(pairs: Pairs) -> Pairs:
+    return ((target, source) for source, target in pairs)
+
+
+def _is_of_other_direction(stated: set[tuple[str, ...]], languages: tuple[str, str], path: Path) -> bool:
+    """Whether a file is from the target to the source language, by the languages that its parts say they are of.
+
+    Raises:
+        DataError: if it is neither so nor the other way round, or parts of it are of both kinds.
+    """
+    if not all(languages):
+        return False
+
+    def fits(pair: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+        return all(not code or _is_code_of(language, code) for language, code in zip(wanted, pair, strict=True))
+
+    if all(fits(pair, languages) for pair in stated):
+        return False
+    if all(fits(pair, languages[::-1]) for pair in stated):
+        return True
+    found = ", ".join(sorted("-".join(code or "?" for code in pair) for pair in stated))
+    raise DataError(f"{path}: is of {found}, not of {'-'.join(languages)}; check `data.*_language`, or split the file")
+
+
+def _is_initial(unit: Any) -> bool:
+    """Whether a segment of XLIFF 2 says that it is not translated: many programs copy the source into it first."""
+    return bool(unit.xmlelement.get("state") == "initial")
+
+
 def _needs_work(unit: Any) -> bool:
     """Whether a unit of XLIFF says so; that it is not "approved" yet is what most of them say."""
     target = unit.get_target_dom() if hasattr(unit, "get_target_dom") else None
@@ -194,8 +238,15 @@ def _plain(element: Any) -> str:
 
 def _text_in(language: str, texts: dict[str, str]) -> str | None:
     """The text in a language: `en` is also `en-US`, and the other way round, but `pt-BR` is not `pt-PT`."""
-    wanted = language.lower().replace("_", "-")
-    codes = {code.replace("_", "-"): code for code in texts}
-    found = [code for code in codes if f"{code}-".startswith(f"{wanted}-") or f"{wanted}-".startswith(f"{code}-")]
-    found.sort(key=lambda code: code != wanted)
-    return texts[codes[found[0]]] if found else None
+    found = [code for code in texts if _is_code_of(language, code)]
+    found.sort(key=lambda code: _code(code) != _code(language))
+    return texts[found[0]] if found else None
+
+
+def _is_code_of(language: str, code: str) -> bool:
+    wanted, found = f"{_code(language)}-", f"{_code(code)}-"
+    return found.startswith(wanted) or wanted.startswith(found)
+
+
+def _code(language: str) -> str:
+    return language.lower().replace("_", "-")

@@ -45,15 +45,15 @@ def noisy(
         pair: neither side empty.
         config: the rates.
         seed, epoch, number: of the training, and of the pair in the corpus; the noise is a function of these.
-        tags: a first word of the source that is one of these keeps its form and its place.
+        tags: first words of the source that are of these keep their form and their place.
     """
     if config == NoiseConfig():
         return pair
-    tag, space, rest = pair.source.partition(" ")
-    if tag in tags and rest:
-        added = _add(SentencePair(rest, pair.target), config, np.random.default_rng((seed, epoch, number, _STREAM)))
-        return SentencePair(tag + space + added.source, added.target)
-    return _add(pair, config, np.random.default_rng((seed, epoch, number, _STREAM)))
+    before, rest = "", pair.source
+    while (words := rest.partition(" "))[0] in tags and words[2]:
+        before, rest = f"{before}{words[0]} ", words[2]
+    added = _add(SentencePair(rest, pair.target), config, np.random.default_rng((seed, epoch, number, _STREAM)))
+    return SentencePair(before + added.source, added.target)
 
 
 def _add(pair: SentencePair, config: NoiseConfig, generator: Generator) -> SentencePair:

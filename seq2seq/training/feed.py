@@ -97,6 +97,7 @@ class Feed:
         self._training = config.training
         self._minimises_risk = False
         self._tokenizer = tokenizer
+        self._tags = {*tokenizer.user_symbols, *(corpus.tag for corpus in config.data.train if corpus.tag)}
         self._group = group
         self._stores = stores
         self._data, self._noise, self._segments_anew = config.data, config.noise, config.segments_anew
@@ -213,7 +214,7 @@ class Feed:
         rows, plain = self._read(run, epoch)
         if not self._segments_anew:
             return plain
-        tags, seed = self._tokenizer.user_symbols, self._training.seed
+        tags, seed = self._tags, self._training.seed
         numbers = (int(row) + (run.number << 32) for row in rows)  # a pair that comes twice has different noise
         pairs = [
             noisy(pair, self._noise, seed, epoch, number, tags)

@@ -222,6 +222,13 @@ def test_bad_tsv(text: str | bytes, columns: dict[str, object], message: str, tm
         pairs_of(path=write(tmp_path / "a.tsv", text), **columns)
 
 
+@pytest.mark.parametrize("columns", [{}, {"source_column": "a", "target_column": "b"}])
+def test_lines_under_a_header_are_counted_with_it(columns: dict[str, str], tmp_path: Path) -> None:
+    corpus = CorpusConfig(path=str(write(tmp_path / "a.tsv", "a\tb\nx\t\n")), drop_empty=False, **columns)
+    with pytest.raises(DataError, match=r"a\.tsv:2: the target side is empty"):
+        list(read_corpus(corpus))
+
+
 @pytest.mark.parametrize(
     ("row", "settings"),
     [

@@ -134,7 +134,8 @@ def test_numbers(source: str, target: str, expected: bool) -> None:
     assert numbers_differ(SentencePair(source, target)) is expected
 
 
-@pytest.mark.parametrize("text", ["geöffnet", "für „Sie“", "naïve café", "Привет, мир", "Ελλάδα", "5 € – «да»", "’s"])
+@pytest.mark.parametrize("text", ["geöffnet", "für „Sie“", "naïve café", "Привет, мир", "Ελλάδα", "5 € – «да»", "’s",
+                                  "Dziękuję ci", "zażółć gęślą", "îmi pare rău", "Nešťastný kůň"])  # fmt: skip
 @pytest.mark.parametrize("wrong", ["cp1252", "latin-1"])
 def test_text_that_was_decoded_wrongly_is_mojibake(text: str, wrong: str) -> None:
     read = "".join(bytes([byte]).decode(wrong, "replace" if wrong == "latin-1" else "ignore") for byte in text.encode())
@@ -148,7 +149,8 @@ def test_replacement_characters_are_mojibake() -> None:
 
 
 @pytest.mark.parametrize("text", ["MENÜ…", "Ä“", "ÄÖÜ", "Ö»", "日本語", "€", "“Ü”", "é…", "à «", "ÉTÉ", "Ñandú",
-                                  "Pulse «SÍ» aquí", "LLEGÓ…", "“JÓ”", "«PERÒ»"])  # fmt: skip
+                                  "Pulse «SÍ» aquí", "LLEGÓ…", "“JÓ”", "«PERÒ»",
+                                  "PÅ…", "dziękuję ą", "Ä“ und ein Ö”"])  # fmt: skip
 def test_text_of_european_languages_is_no_mojibake(text: str) -> None:
     assert not on_either_side(is_mojibake, text)
 

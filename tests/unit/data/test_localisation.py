@@ -118,8 +118,33 @@ def test_xliff_of_version_2_has_its_segments(tmp_path: Path) -> None:
     <file id="f"><unit id="1">
     <segment><source>dog <ph id="1"/>here</source><target>Hund <ph id="1"/>da</target></segment>
     <segment><source>Two.</source><target>Zwei.</target></segment></unit>
-    <unit id="2"><segment state="initial"><source>cat</source></segment></unit></file></xliff>"""
+    <unit id="2"><segment state="initial"><source>cat</source></segment></unit>
+    <unit id="3"><segment state="initial"><source>cow</source><target>cow</target></segment></unit></file></xliff>"""
     assert pairs_of(write(tmp_path / "a.xlf", text)) == [("dog here", "Hund da"), ("Two.", "Zwei.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.xlf", XLIFF.replace('"en"', '"de-AT"').replace('target-language="de"', 'target-language="en_US"')),
+        ("b.xlf", XLIFF.replace('source-language="en" target-language="de"', 'target-language="en"')),
+        ("a.po", PO.replace("UTF-8", "UTF-8\\n\"\n\"Language: en_GB")),
+    ],
+)
+def test_files_of_the_other_direction_are_turned_round(tmp_path: Path, name: str, text: str) -> None:
+    assert pairs_of(write(tmp_path / name, text))[0] == ("Hund", "dog")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        XLIFF.replace('target-language="de"', 'target-language="fr"'),
+        XLIFF.replace("</file>", '</file><file original="b" source-language="de" target-language="en"/>'),
+    ],
+)
+def test_xliff_of_other_languages_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"a\.xlf: is of .*, not of en-de"):
+        pairs_of(write(tmp_path / "a.xlf", text))
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.tmx", TMX), ("a.xlf", XLIFF)])
@@ -199,6 +224,8 @@ def test_csv_has_a_header_and_quoted_cells(tmp_path: Path) -> None:
         ("en,de\na\n", "row 1: 1 cells under a header of 2"),
         ('en,de\na,b\na,"b\n', "row 2: not CSV"),
         ("x,y\na,b\n", "no two columns for 'en' and 'de'"),
+        ("en,de,en\n1,2,3\n", "2 columns have the name 'en'; rename"),
+        ("\n\n", r"a\.csv: its first line is empty, where the names of columns are expected"),
     ],
 )
 def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:

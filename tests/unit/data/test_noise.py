@@ -87,11 +87,11 @@ def test_rates_are_shares() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tag_stays_what_it_is_and_where_it_is(kind: str) -> None:
     config = NoiseConfig(**{kind: 1.0})
-    tagged = SentencePair(f"<bt> {ORDINARY.source}", ORDINARY.target)
+    tagged = SentencePair(f"<2de> <bt> {ORDINARY.source}", ORDINARY.target)
     for number in range(20):
         plain = noisy(ORDINARY, config, 1, 0, number)
-        found = noisy(tagged, config, 1, 0, number, tags=("<bt>",))
-        assert found == SentencePair(f"<bt> {plain.source}", plain.target)
+        found = noisy(tagged, config, 1, 0, number, tags=("<bt>", "<2de>"))
+        assert found == SentencePair(f"<2de> <bt> {plain.source}", plain.target)
 
 
 @pytest.mark.parametrize("kind", ["typos", *CASES])
