@@ -90,6 +90,9 @@ def save_checkpoint(
         training: tensors that resuming needs.
         name: of the folder; by default, `step_` and the step.
         lora_scale: what low-rank matrices are multiplied with.
+
+    Raises:
+        CheckpointError: if it cannot be written.
     """
     folder = run / "checkpoints" / (name or f"step_{info.step:08d}")
     with atomic_directory(folder) as partial:
@@ -382,7 +385,7 @@ def average(
             if it is the mean that the run's recipe asks for, it is so by whatever scores.
 
     Raises:
-        CheckpointError: if the run has too few checkpoints.
+        CheckpointError: if the run has too few checkpoints, or the mean cannot be written.
     """
     run = Path(run)
     config = load_config(run / "config.toml")
@@ -427,7 +430,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | 
     try:
         save_file(plain, path, metadata)
     except SafetensorError as error:  # which it also makes of the system's errors
-        raise CheckpointError(f"{path}: cannot be written ({error}); make room on the disk, then go on") from None
+        raise CheckpointError(f"{path}: cannot be written ({error}); make room, or change the folder") from None
     path.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
 
 

@@ -31,10 +31,12 @@ def stamp(run: Path) -> int:
 def is_discarded(entry: Mapping[str, Any], run: Path) -> bool:
     """Whether the training that a run holds is one to be discarded, also after a kill, and not that in its place.
 
-    The version before noted `true`, which said nothing of members of an ensemble that had `begun`.
+    Until the one in its place is about to begin, no `settings` are noted. The version before noted `true`, which said
+    nothing of members of an ensemble that had `begun`.
     """
     noted = entry.get("discard")
-    return noted == stamp(run) or (noted is True and "begun" not in entry)
+    has_begun = "settings" in entry or "begun" in entry
+    return noted is not None and (noted == stamp(run) or not has_begun)
 
 
 def digests(paths: Sequence[Path]) -> dict[str, str]:
@@ -62,6 +64,7 @@ def refuse_changes(
     defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
     before = {name: defaults[name] for name in now if name in defaults} | dict(before)
     before["data.train"] = [of_corpus | each for each in before.get("data.train") or []]
+    before, now = _without_usual_columns(before), _without_usual_columns(now)
     names = sorted((before.keys() | now.keys()) - _MAY_CHANGE)
     if changed := [name for name in names if before.get(name) != now.get(name)]:
         now = {**settings, **now}
@@ -70,6 +73,18 @@ def refuse_changes(
             f"{run}: was trained with other settings: {told}{', ...' if len(changed) > 5 else ''}; choose another "
             "--output, or --overwrite to train anew"
         )
+
+
+def _without_usual_columns(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without columns that have the names of the languages: these are taken unless others are asked for."""
+    usual = {f"{side}_column": settings.get(f"data.{side}_language") for side in ("source", "target")}
+
+    def plain(name: str, value: Any) -> Any:
+        return "" if name in usual and value == usual[name] else value
+
+    found = {name: plain(name.rpartition(".")[2], value) for name, value in settings.items()}
+    corpora = settings.get("data.train") or []
+    return found | {"data.train": [{name: plain(name, each[name]) for name in each} for each in corpora]}
 
 
 def refuse_other_text(run: Path, before: Mapping[str, str] | None, now: Mapping[str, str]) -> None:

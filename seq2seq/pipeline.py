@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -62,7 +62,7 @@ class Pipeline:
         self.local = find_local(local, self.languages) if local else None
         self.settings = flat(config_to_dict(self.config))
         self.synthetic = synthetic_corpora(config, self.folder)
-        self._overwritten: dict[str, dict[str, Any]] = {}
+        self._overwritten: dict[str, dict[str, Any] | None] = {}
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -218,7 +218,7 @@ class Pipeline:
         self._tags()
         if overwrite:
             names = {"train", *(name for name in self.record.entries if name.startswith(_name_of_training("")))}
-            self._overwritten = {name: self.record.entries[name] for name in names if name in self.record.entries}
+            self._overwritten = {name: self.record.entries.get(name) for name in names}
             for name in names:
                 self.record.entries[name] = {"discard": stamp(self._run_of(name))}
         if not self._has_trained():
@@ -238,9 +238,7 @@ class Pipeline:
     def restore(self) -> None:
         """Note again what was to be overwritten, if the recipe failed before any training has begun anew."""
         if all(is_discarded(self.record.entries[name], self._run_of(name)) for name in self._overwritten):
-            for name, entry in self._overwritten.items():
-                self.record.entries[name] = entry
-                self.record.write(name)
+            self.record.put_back(self._overwritten)
 
     def _run_of(self, name: str) -> Path:
         """The run of a stage that trains."""
@@ -306,6 +304,7 @@ class Pipeline:
         kept = corpus.tagged(clean(pairs, settings, held_out, counts, self.languages))
         with atomic_directory(self.run / corpus.name) as folder:
             num_pairs = write_text(kept, self.config.data, folder, corpus.name)
+        self._overwritten.clear()  # of what was trained on the text that was there
         self.report(f"{num_pairs:,} pairs ({listed(counts)})")
 
     def train(self) -> None:
@@ -411,17 +410,17 @@ class Pipeline:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
         if not self.config.recipe.average and "average" in self.record.entries:
             entry = self.record.entries.pop("average")
-            for folder in {(self.run / path).parent for path in entry.get("outputs", ())}:  # not what a user has made
-                if folder.exists():
-                    remove_directory(folder)
+            _remove_means(self.run, entry.get("made"))
             for run in self.run.glob("ensemble/*"):
                 _remove_means(run)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
-        self._average(self.run)
+        made = self.record.entries["average"].get("made", [])
+        name = self._average(self.run).name
+        self.record.write("average", made=sorted({*made, name}))
 
-    def _average(self, run: Path) -> None:
+    def _average(self, run: Path) -> Path:
         from seq2seq.checkpoint import average, read_info
         from seq2seq.devices import choose_device
         from seq2seq.training.validation import read_validation_pairs, validate
@@ -433,6 +432,7 @@ class Pipeline:
         found = read_info(folder).validation
         if found:
             self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
+        return folder
 
     def translate(self) -> None:
         """Translate the test sets with the mean of checkpoints, or the best one where there is no mean."""
@@ -558,9 +558,11 @@ def _name_of_training(name: str) -> str:
     return f"train {name}"
 
 
-def _remove_means(run: Path) -> None:
+def _remove_means(run: Path, names: Sequence[str] | None = None) -> None:
+    """Remove means of checkpoints of these names, or all; others may be a user's own."""
     for folder in run.glob("checkpoints/average_last_*"):
-        remove_directory(folder)
+        if names is None or folder.name in names:
+            remove_directory(folder)
 
 
 @contextmanager

@@ -125,7 +125,8 @@ def run_recipe(
     remove_leftovers(run / "checkpoints")
     pipeline = _pipeline(recipe, run, data, device, report)
     pipeline.check_training(overwrite)
-    pipeline.remove_idle_means()
+    if not overwrite:  # which removes more
+        pipeline.remove_idle_means()
     try:
         for stage in pipeline.stages():
             _do(stage, pipeline)

@@ -17,8 +17,6 @@ from seq2seq.errors import ConfigError
 
 T = TypeVar("T")
 
-_OF_CORPORA = ("data.train[", "data.validation.", "data.test.")  # settings that come several times
-
 
 class Setting(NamedTuple):
     """One declared field: its type without annotation, what it means, and its default."""
@@ -56,9 +54,9 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         arguments[name] = _convert(settings[name].type, value, f"{path}{name}")
     try:
         return cls(**arguments)
-    except ConfigError as error:  # of values, which know their section alone
-        corpus = path.removesuffix(".") if path.startswith(_OF_CORPORA) else ""
-        raise ConfigError(f"`{corpus}`: {error}" if corpus else str(error)) from None
+    except ConfigError as error:  # of values, which know their section, but not which of several tables they are in
+        table = path.removesuffix(".")
+        raise ConfigError(f"`{table}`: {error}" if "." in table else str(error)) from None
     except TypeError as error:  # a required field without a value
         raise ConfigError(f"{path or cls.__name__}: {error}".replace("__init__() ", "")) from None
 

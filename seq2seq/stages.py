@@ -92,6 +92,16 @@ class StageRecord:
         self.entries[name] = self.entries.get(name, {}) | values
         write_json(self.path, self.entries)
 
+    def put_back(self, entries: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Note again what was noted of stages before; of None, nothing was."""
+        for name, entry in entries.items():
+            if entry is None:
+                self.entries.pop(name, None)
+            else:
+                self.entries[name] = dict(entry)
+        with suppress(OSError):  # of a full disk, which may be why
+            write_json(self.path, self.entries)
+
     def fingerprint(self, stage: Stage) -> str:
         """A hash of all that a stage's outputs depend on."""
         everything = {"settings": dict(stage.settings), "inputs": self._hashes(stage.inputs())}

@@ -318,11 +318,11 @@ def _read_csv(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> I
         for name in (keys[-1] for keys in columns or () if header.count(keys[-1]) > 1):
             raise DataError(f"{path}: {header.count(name)} columns have the name {name!r}; rename all but one")
         for number, cells in enumerate(rows, 1):
+            if columns is None:
+                raise DataError(f"{path}: its first line is empty, where the names of columns are expected; remove it")
             if len(cells) != len(header):
                 told = f"{len(cells)} cells under a header of {len(header)}"
                 raise DataError(f"{path}: row {number}: {told}; mend the row")
-            if columns is None:
-                raise DataError(f"{path}: its first line is empty, where the names of columns are expected; remove it")
             yield _select(dict(zip(header, cells, strict=True)), columns, f"{path}: row {number}")
     except csv.Error as error:
         raise DataError(f"{path}: row {number + 1}: not CSV ({error}); mend it") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,9 @@ from seq2seq.config import (
 )
 from seq2seq.decoding.loading import load_engine
 from seq2seq.errors import ExportError
+from seq2seq.export.output import MARK
 from seq2seq.export.verification import EngineModel, Foreign, Report, sample_sentences, verify
-from seq2seq.files import atomic_directory
+from seq2seq.files import atomic_directory, write_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ def export(
     with atomic_directory(output) as folder:
         _warn_of_rules(loaded.config.decoding, form)
         _write(loaded, form, folder, quantization)
+        write_json(folder / MARK, {"format": form, "quantization": quantization, "seq2seq": version("seq2seq")})
         if verified:
             report = verify(
                 loaded,
@@ -95,7 +98,8 @@ def open_export(form: Format, folder: Path) -> Foreign:
 
 def _warn_of_rules(decoding: DecodingConfig, form: Format) -> None:
     """Say which of a run's ways of choosing a translation stay behind."""
-    names = ["mbr", "length_reward", *(["no_repeat_ngram"] if form == "onnx" else [])]
+    names = ["mbr", "length_reward"]
+    names += {"onnx": ["min_length_ratio", "no_repeat_ngram"], "ctranslate2": ["min_length_ratio"]}.get(form, [])
     for name in names:
         value = getattr(decoding, name)
         if value != getattr(DecodingConfig(), name):

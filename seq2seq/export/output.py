@@ -6,8 +6,7 @@ from pathlib import Path
 
 from seq2seq.errors import ExportError
 
-# One of them is in each folder that an export or a package has made.
-_MARKS = ("data.lock.json", "model.bin", "decoder.onnx", "source.spm")
+MARK = "seq2seq.json"  # in each export
 
 
 def check_output(output: Path, run: Path, overwrite: bool) -> None:
@@ -27,5 +26,12 @@ def check_output(output: Path, run: Path, overwrite: bool) -> None:
         raise ExportError(f"{output}: is there already; --overwrite replaces a folder, or choose another --output")
     if run.resolve().is_relative_to(output.resolve()):
         raise ExportError(f"{output}: holds the run itself, which would be lost; choose another --output")
-    if any(output.iterdir()) and not any((output / name).exists() for name in _MARKS):
+    if any(output.iterdir()) and not _is_ours(output):
         raise ExportError(f"{output}: no export or package made what it holds; choose another --output, or delete it")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether an export made a folder (before it had the mark, with a script beside a model), or a package."""
+    names = {path.name for path in folder.iterdir()}
+    is_older = "translate.py" in names and not names.isdisjoint({"model.bin", "decoder.onnx"})
+    return is_older or not names.isdisjoint({MARK, "data.lock.json"})

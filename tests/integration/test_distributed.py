@@ -19,6 +19,7 @@ from seq2seq.config import ModelConfig
 from seq2seq.errors import ConfigError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training import cpu_processes
+from seq2seq.training.distributed import Processes
 from seq2seq.training.state import Learner
 
 from .test_resume import CONFIG, write_corpus
@@ -77,14 +78,22 @@ def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_ri
     assert torch.get_num_threads() == threads
 
 
-def test_what_ended_by_time_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_ended_by_time_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock that is ahead, whichever process saves: going on finds nothing to do."""
     write_corpus(tmp_path)
     path = tmp_path / "config.toml"
-    path.write_text(CONFIG.replace("SAMPLING", "cpu_processes = 2\nmax_minutes = 0.02"), encoding="utf-8")
-    config = load_config(path, ["training.steps=100000", "training.validate_every=0"])
+    path.write_text(CONFIG.replace("SAMPLING", "max_minutes = 0.5"), encoding="utf-8")
+    config = load_config(path, ["training.validate_every=0", "training.log_every=1"])
+    most = Processes.most
+
+    def ahead(self: Processes, value: float, device: torch.device) -> float:
+        return most(self, value + 10 if value > 0.0 else value, device)  # but not whether to stop, which is False
+
+    monkeypatch.setattr(Processes, "most", ahead)
     run = train(config, tmp_path / "run", device="cpu")
     found = latest(run)
-    assert found is not None and read_info(found).training_seconds >= 1.2
+    assert found is not None and read_info(found).training_seconds >= 30 and read_info(found).step < 24
+    monkeypatch.undo()
     train(config, run, device="cpu", resume=True)
     assert latest(run) == found
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seq2seq.checkpoint import CheckpointInfo
-from seq2seq.config import save_config
+from seq2seq.config import CorpusConfig, save_config
 from seq2seq.data.corpus import read_lines, write_lines
 from seq2seq.errors import ConfigError, DataError, Interrupted, RecipeError
 from seq2seq.files import write_json
+from seq2seq.going_on import is_discarded, refuse_changes, stamp
 from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
+from seq2seq.settings import to_dict
 from seq2seq.training import trainer
 
 TOML = """\
@@ -199,6 +202,30 @@ def test_overwriting_that_cannot_begin_leaves_the_old_run(
     assert log == []
 
 
+def test_overwriting_that_cannot_begin_leaves_a_run_that_no_recipe_made(recipe_file: Path, log: list[str]) -> None:
+    folder = run(recipe_file).run
+    (folder / "stages.json").unlink()
+    for name in ("raw", "data", "translations"):
+        shutil.rmtree(folder / name)
+    script = recipe_file.with_suffix(".py")
+    text = script.read_text()
+    script.write_text("raise OSError('no network')")
+    with pytest.raises(Exception, match="no network"):
+        run(recipe_file, overwrite=True)
+    script.write_text(text)
+    with pytest.raises(RecipeError, match="holds a run that no recipe made"):
+        run(recipe_file)
+
+
+def test_what_is_discarded_is_so_in_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    noted = stamp(tmp_path)
+    for entry in ({"discard": noted}, {"discard": True}, {"discard": noted, "settings": {}}, {"discard": noted - 1}):
+        assert is_discarded(entry, tmp_path)
+    for entry in ({}, {"settings": {}}, {"discard": noted - 1, "settings": {}}, {"discard": True, "begun": "hash"}):
+        assert not is_discarded(entry, tmp_path)
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_overwriting_goes_on_after_a_kill(
     recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch, begun: bool
@@ -233,6 +260,19 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(recipe_file: Path, log: 
     run(recipe_file)
     with pytest.raises(RecipeError, match=r"training\.r_drop = 1\.0 \(was 0\.0\)"):
         run(recipe_file, "training.r_drop=1")
+
+
+def test_columns_that_are_called_as_the_languages_are_the_same_as_none(tmp_path: Path) -> None:
+    languages = {"data.source_language": "en", "data.target_language": "de"}
+
+    def settings(source: str, target: str) -> dict[str, Any]:
+        train = to_dict(CorpusConfig(dataset="a", source_column=source, target_column=target)) | {"path": ""}
+        return languages | {"data.train": [train], "data.test.source_column": source}
+
+    refuse_changes(tmp_path, settings("en", "de"), settings("", ""), settings("", ""))
+    refuse_changes(tmp_path, settings("", ""), settings("en", "de"), settings("en", "de"))
+    with pytest.raises(RecipeError, match=r"data\.test\.source_column = '' \(was 'de'\)"):
+        refuse_changes(tmp_path, settings("de", "en"), settings("", ""), settings("", ""))
 
 
 def test_local_files_after_fetched_ones_do_not_lose_the_training(recipe_file: Path, log: list[str]) -> None:
@@ -274,8 +314,6 @@ def test_a_script_that_fetches_the_same_text_trains_nothing_anew(recipe_file: Pa
 def test_an_interrupted_training_goes_on_with_the_same_command(
     recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seq2seq.training import trainer
-
     train = trainer.train
 
     def stop(*arguments: object, **options: object) -> None:

@@ -225,6 +225,7 @@ def test_csv_has_a_header_and_quoted_cells(tmp_path: Path) -> None:
         ('en,de\na,b\na,"b\n', "row 2: not CSV"),
         ("x,y\na,b\n", "no two columns for 'en' and 'de'"),
         ("en,de,en\n1,2,3\n", "2 columns have the name 'en'; rename"),
+        ("\nen,de\na,b\n", r"a\.csv: its first line is empty"),
         ("\n\n", r"a\.csv: its first line is empty, where the names of columns are expected"),
     ],
 )

@@ -19,10 +19,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_new_folder_an_empty_one_and_an_earlier_export_are_taken(run: Path, tmp_path: Path) -> None:
     check_output(tmp_path / "new", run, overwrite=False)
-    for mark in ("", "data.lock.json", "model.bin", "decoder.onnx", "source.spm"):
-        folder = tmp_path / f"of {mark}"
+    for number, marks in enumerate(([], ["data.lock.json"], ["seq2seq.json"], ["translate.py", "model.bin"])):
+        folder = tmp_path / f"made{number}"
         folder.mkdir()
-        if mark:
+        for mark in marks:
             (folder / mark).touch()
         check_output(folder, run, overwrite=True)
         with pytest.raises(ExportError, match="is there already; --overwrite"):
@@ -36,7 +36,8 @@ PARTS = ("runs/mine/checkpoints", "runs/mine/checkpoints/step_1")
 def test_what_would_be_lost_is_not_replaced(run: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "other").mkdir()
     for folder in ("other", "runs", *PARTS):
-        (tmp_path / folder / "letters.txt").touch()
+        for name in ("source.spm", "model.bin"):  # as in models from elsewhere
+            (tmp_path / folder / name).touch()
     with pytest.raises(ExportError, match=r"holds the run itself|no export or package made what it holds"):
         check_output(tmp_path / place, run, overwrite=True)
 
