@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -29,6 +30,7 @@ _PAIRS = 1_000_000  # of each corpus that are read
 # Near-duplicates of held-out text are looked for among so many pairs and every tenth of the rest; the same text in all.
 _NEAR = 500_000
 _SAMPLE = 20_000  # of these that are looked at closely, and that a tokenizer and some steps are trained on
+_TAG = re.compile(r"<\S+>")  # of a direction, before a source
 _BYTES = 4  # of a parameter, or of one of AdamW's two moments, in float32
 
 Severity = Literal["error", "warning"]
@@ -99,6 +101,7 @@ class _Text(NamedTuple):
     """What was read of a corpus."""
 
     read: int
+    kept: tuple[int, ...]  # of each corpus, without pairs with an empty side
     is_whole: bool  # otherwise there is more than was read
     sample: list[SentencePair]
     empty: int
@@ -121,7 +124,7 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
     sample: list[SentencePair] = []
     counts: Counter[str] = Counter()
     keys: dict[int, int] = {}
-    is_whole = True
+    is_whole, kept = True, []
     for corpus in corpora:
         before = counts["kept"]
         for pair in islice(read_corpus(replace(corpus, tag=""), languages, counts), _PAIRS):
@@ -138,13 +141,15 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> _T
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < _SAMPLE:
                 sample[place] = pair
-        if counts["kept"] - before == _PAIRS:
+        kept.append(counts["kept"] - before)
+        if kept[-1] == _PAIRS:
             is_whole = False
             _check_rest(corpus)
     if not sample:
         raise Seq2SeqError(f"{_name(corpora[0])}: holds no pair with text on both sides; give another")
     empty = counts["empty_source"] + counts["empty_target"]
-    return _Text(counts["read"], is_whole, sample, empty, counts["carriage_returns"], counts["duplicates"], keys)
+    returns, duplicates = counts["carriage_returns"], counts["duplicates"]
+    return _Text(counts["read"], tuple(kept), is_whole, sample, empty, returns, duplicates, keys)
 
 
 def _check_rest(corpus: CorpusConfig) -> None:
@@ -219,33 +224,36 @@ def _overlap(text: dict[str, _Text], name: str) -> int:
 
 
 def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]:
-    """Of sides that are swapped: validation against training text, and each against the languages' names."""
+    """Of sides that are swapped: validation against training text, and each against the languages' names.
+
+    Where training text is of several directions, nothing can be told; where it is of one language, not by its words.
+    """
     train = text["train"].sample
-    counts = [Counter(word for pair in train for word in set(pair[side].casefold().split())) for side in (0, 1)]
+    learnt = train[::2]
+    counts = [Counter(word for pair in learnt for word in set(pair[side].casefold().split())) for side in (0, 1)]
 
-    def likes_source(texts: Iterable[str]) -> float:
-        """The sum over all words of how much more they belong to the source side, in nats."""
-        words = (word for text in texts for word in text.casefold().split())
-        return sum(math.log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in words)
+    def in_order(pairs: Sequence[SentencePair]) -> tuple[float, float]:
+        """The shares of pairs whose sides have the words that they have in training text, and the other side's."""
+        more = [_belonging(pair.source, counts) - _belonging(pair.target, counts) for pair in pairs]
+        return sum(each > 0 for each in more) / len(pairs), sum(each < 0 for each in more) / len(pairs)
 
-    for name in ("validation", "test"):
-        if name in text:
-            pairs = text[name].sample[:1000]
-            if likes_source(pair.source for pair in pairs) < likes_source(pair.target for pair in pairs):
-                yield _error(
-                    "swapped languages",
-                    f"`data.{name}`: its source side is in the language of the training text's target side; swap them",
-                )
+    first = {pair.source.partition(" ")[0] for pair in train}  # of what was prepared, tags are a part
+    if len({corpus.tag for corpus in data.train} | {word for word in first if _TAG.fullmatch(word)}) > 1:
+        return
+    tells = in_order(train[1::2][:1000] or train)[0] > 0.8
+    for name in ("validation", "test") if tells else ():
+        if name in text and in_order(text[name].sample[:1000])[1] > 0.6:
+            yield _error(
+                "swapped languages",
+                f"`data.{name}`: its source side is in the language of the training text's target side; swap them",
+            )
     try:
         from seq2seq.data.filters import other_language
 
         is_other = other_language((data.source_language, data.target_language))
     except Seq2SeqError:  # not installed, or languages that it does not know
         return
-    one_way = len({corpus.tag for corpus in data.train}) == 1
     for name, corpus in text.items():
-        if name == "train" and not one_way:
-            continue  # corpora with different tags may be of different languages
         pairs = random.Random(1).sample(corpus.sample, min(300, len(corpus.sample)))
         swapped = sum(is_other(pair) for pair in pairs)
         if swapped > 0.2 * len(pairs):  # of several corpora, one may be swapped
@@ -255,6 +263,11 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
                 f"`data.{name}`: {_share(swapped, len(pairs))} of the pairs are not {languages}; swap the sides of "
                 "the corpus that they are of, or mend `data.source_language` and `data.target_language`",
             )
+
+
+def _belonging(text: str, counts: Sequence[Mapping[str, int]]) -> float:
+    """How much more the words of a text belong to the source side, in nats."""
+    return sum(math.log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in text.casefold().split())
 
 
 def _tokenizer(config: Config, train: _Text, output: Path) -> Tokenizer:
@@ -306,7 +319,7 @@ def _of_tokens(
         for side, vocabulary in enumerate((tokenizer.source, tokenizer.target))
     )
     lengths = [max(pair) for pair in zip(sources, targets, strict=True)]
-    figures["target_tokens"] = round(sum(targets) / len(targets) * text["train"].read)
+    figures["target_tokens"] = round(sum(targets) / len(targets) * _pairs_of_epoch(config.data, text["train"]))
     long = sum(length > config.data.max_length for length in lengths)
     figures["too_long"] = long / len(lengths)
     if long > 0.05 * len(lengths):
@@ -315,6 +328,13 @@ def _of_tokens(
             f"{_share(long, len(lengths))} of the training pairs have more tokens than `data.max_length` = "
             f"{config.data.max_length} and would be dropped; raise it, or shorten them",
         )
+
+
+def _pairs_of_epoch(data: DataConfig, train: _Text) -> float:
+    """How many pairs an epoch has, by the weights of its corpora."""
+    if data.curriculum or data.temperature != 1:
+        return sum(train.kept)
+    return sum(corpus.weight * kept for corpus, kept in zip(data.train, train.kept, strict=True))
 
 
 def _of_training(
@@ -333,7 +353,8 @@ def _of_training(
     figures["parameters"] = parameters
     total = total_memory_mb()
     # The weights, their gradients and two moments: without room for these, not even a step can be tried.
-    needed = 16 * parameters / 1024**2
+    is_trained = not (config.training.lora_rank or config.training.freeze)  # as a whole
+    needed = (16 if is_trained else 4) * parameters / 1024**2
     if total and needed > total:
         yield _error(
             "memory",

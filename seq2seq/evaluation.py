@@ -145,8 +145,9 @@ def compare(
             differences[name] = Difference(
                 score=float(result.score),
                 difference=difference,
-                # sacreBLEU calls equal systems significantly different (p = 0.001), since no resample differs by more.
-                p_value=float(result.p_value or 1.0) if difference else 1.0,
+                # sacreBLEU calls equal systems significantly different (p = 0.001), since no resample differs by more;
+                # and any two on one sentence, of which all resamples are the same.
+                p_value=float(result.p_value or 1.0) if difference and len(hypotheses) > 1 else 1.0,
                 signature=signatures[title].format(),
             )
     return [Comparison(**differences) for differences in found]

@@ -31,6 +31,19 @@ def atomic_write(path: Path | str) -> Iterator[IO[str]]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written at the end of long work; its folder is made.
+
+    Raises:
+        OSError: as writing it would.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "not a regular file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a file of bytes whose final name appears only when it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")

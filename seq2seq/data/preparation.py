@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seq2seq.config import Config, CorpusConfig, PrepareConfig
+from seq2seq.config import Config, CorpusConfig, DataConfig, PrepareConfig
 from seq2seq.data.arrow_files import arrow_of, describe, pairs_of, read_json
 from seq2seq.data.cleaning import REASONS, Judge, digest_of, identities
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, tagged
@@ -71,12 +71,14 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
     filter dropped, with samples: `report.json`, and `report.html` to read.
 
     Raises:
-        DataError: if a corpus cannot be read, nothing is left, or the folder holds something else.
+        DataError: if a corpus cannot be read or would be overwritten, nothing is left, or the folder holds something
+            else.
         ConfigError: if a filter is not installed, or does not know a language.
     """
     output = Path(output)
     if not config.data.train:
         raise DataError("`data.train`: no training corpus; name one under [[data.train]] in the config")
+    _check_places(config.data, output)
     clock = Clock()
     origin = _origin(config)
     lock = read_json(output / LOCK)
@@ -84,6 +86,7 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
     report = read_json(output / REPORT)
     if lock.get("made_from") == origin and lock.get("files") == _hashes(output) and "kept" in report:
+        shutil.rmtree(output / _WORK, ignore_errors=True)  # what a kill in the last moment left
         return Prepared(output, report, True, {})
     remove_leftovers(output)
     clock.lap("hashing the sources")
@@ -95,6 +98,16 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
     report = _assemble(parts, first, output, origin, progress)
     clock.lap("writing")
     return Prepared(output, report, False, clock.seconds)
+
+
+def _check_places(data: DataConfig, output: Path) -> None:
+    """Refuse an output folder in which a corpus lies, or which lies in one: it would change what it is made from."""
+    output = output.resolve()
+    for corpus in (*data.train, data.validation, data.test):
+        for name in (corpus.source, corpus.target, corpus.path) if corpus else ():
+            path = Path(name).resolve()
+            if name and (path.is_relative_to(output) or output.is_relative_to(path)):
+                raise DataError(f"{name}: is a corpus to prepare, and {output} is where to; choose another --output")
 
 
 class Clock:

@@ -53,7 +53,9 @@ def _facts_of(run: Run) -> list[str]:
     last: Record = {}
     for record in run.records:
         last |= record
-    seconds, tokens = last.get("training_seconds"), last.get("target_tokens_seen")
+    logged: Record = next((record for record in reversed(run.records) if "target_tokens_seen" in record), {})
+    seconds, tokens = last.get("training_seconds"), logged.get("target_tokens_seen")
+    speed = tokens / logged["training_seconds"] if tokens and logged.get("training_seconds") else 0.0
     best = best_validation(run) or {}
     scores = [f"{best[name]:.2f}" if (name := f"validation_{measure}") in best else "" for measure in ("bleu", "chrf")]
     if scores[0]:
@@ -64,7 +66,7 @@ def _facts_of(run: Run) -> list[str]:
         f"{last['step']:,.0f}" if last else "",
         f"{seconds / 60:,.1f}" if seconds else "",
         f"{tokens:,.0f}" if tokens else "",
-        f"{tokens / seconds:,.0f}" if tokens and seconds else "",
+        f"{speed:,.0f}" if speed else "",
         *scores,
         f"{best['validation_loss']:.3f}" if "validation_loss" in best else "",
     ]

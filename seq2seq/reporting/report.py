@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import islice
 from pathlib import Path
 
 from seq2seq.checkpoint import resolve
@@ -15,7 +16,7 @@ from seq2seq.decoding.loading import load_engine
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import DataError
 from seq2seq.evaluation import Scores, looks_tokenised, read_parallel
-from seq2seq.files import atomic_write
+from seq2seq.files import atomic_write, check_writable
 from seq2seq.reporting.attention_pictures import Picture, attention_figures, pictures
 from seq2seq.reporting.curves import best_validation, curves, facts
 from seq2seq.reporting.page import Section, note, page
@@ -27,6 +28,8 @@ from seq2seq.reporting.slices import Frequencies, count_words, slices, slices_ta
 from seq2seq.reporting.systems import MOST_SYSTEMS, System
 
 _LOG = logging.getLogger(__name__)
+
+_MOST_PAIRS = 1_000_000  # of a training text that are read to count words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ def write_report(
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
     if reference is not None and source is None and not given:
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
+    check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
     for run in found if source is not None else []:
@@ -187,7 +191,10 @@ def _frequencies(runs: Sequence[Run], texts: Sequence[str], is_source: bool) -> 
     try:
         lines = training_sources(runs[0].config) if runs and is_source else None
         if lines is not None:
-            return Frequencies(count_words(wanted, lines), f"the training text of {runs[0].name}", True)
+            rest = iter(lines)
+            counts = count_words(wanted, islice(rest, _MOST_PAIRS))
+            part = f"the first {_MOST_PAIRS:,} pairs of " if next(rest, None) is not None else ""
+            return Frequencies(counts, f"{part}the training text of {runs[0].name}", True)
     except DataError as error:
         _LOG.warning("%s; rare words are counted in the test set", error)
     return Frequencies(count_words(wanted, texts), "this test set, for want of the training text", False)

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from seq2seq.errors import CheckpointError, DataError
 from seq2seq.model.transformer import Transformer
 
 Record = dict[str, float]
-_MOST_PAIRS = 1_000_000  # of a training text that are read to count words
 
 
 class Run(NamedTuple):
@@ -69,14 +67,14 @@ def read_metrics(path: Path) -> list[Record]:
 
 
 def training_sources(config: Config) -> Iterator[str] | None:
-    """The source sides of the first million training pairs; None where a corpus is not in files of this machine."""
+    """The source sides of the training pairs; None where a corpus is not in files of this machine."""
     corpora = config.data.train
     paths = [Path(path) for corpus in corpora for path in (corpus.source, corpus.target, corpus.path) if path]
     if not corpora or any(corpus.dataset for corpus in corpora) or not all(path.exists() for path in paths):
         return None
     languages = (config.data.source_language, config.data.target_language)
     pairs = (pair for corpus in corpora for pair in read_corpus(corpus, languages))
-    return (pair.source for pair in islice(pairs, _MOST_PAIRS))
+    return (pair.source for pair in pairs)
 
 
 def _read_run(path: Path, name: str, slot: int, need_metrics: bool) -> Run:

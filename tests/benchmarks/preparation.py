@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def prepare(folder: Path, pairs: int, output: Path, kill_after: float) -> list[l
         'source_scripts = ["LATIN"]\ntarget_scripts = ["LATIN"]\nmatch_numbers = true\n',
         encoding="utf-8",
     )
+    shutil.rmtree(output, ignore_errors=True)  # of an earlier run, or it would be done already
     command = [sys.executable, "-m", "seq2seq_cli", "prepare", str(config), "--output", str(output)]
     rows = []
     if kill_after:

@@ -106,7 +106,8 @@ def _compete(arguments: argparse.Namespace) -> None:
     model = config.model
     if arguments.base:
         model = replace(model, **BASE, source_vocab_size=32_000, target_vocab_size=32_000)
-    model = replace(model, dropout=0.1, attention_dropout=0.0, activation_dropout=0.0)
+    # Without gates, which Hugging Face's model has not.
+    model = replace(model, dropout=0.1, attention_dropout=0.0, activation_dropout=0.0, activation="relu")
     config = replace(config, model=model)
     folder = tempfile.TemporaryDirectory()
     stores = open_stores(config, loaded.tokenizer, Path(folder.name))

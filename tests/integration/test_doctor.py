@@ -163,6 +163,38 @@ def test_the_same_text_is_found_however_late_and_near_duplicates_among_a_part(
     assert "25.0%" in examine(config, folder / "run").findings[0].message
 
 
+@pytest.mark.parametrize("sizes", [(400, 300), (300, 400), (400, 400)])
+@pytest.mark.parametrize("in_text", [False, True])
+def test_text_of_several_directions_is_not_called_swapped(
+    folder: Path, sizes: tuple[int, int], in_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    tags = ("<2en>", "<2de>")
+    before = [f"{tag} " if in_text else "" for tag in tags]
+    sides = read(folder / "train.de"), read(folder / "train.en")
+    for number, (source, target) in enumerate((sides, sides[::-1])):
+        write(folder / f"{number}.s", [before[number] + line for line in source[: sizes[number]]])
+        write(folder / f"{number}.t", target[: sizes[number]])
+    tagged = ["" if in_text else f', tag = "{tag}"' for tag in tags]
+    train = ", ".join(f'{{ source = "{n}.s", target = "{n}.t"{tag} }}' for n, tag in enumerate(tagged))
+    text = CONFIG.replace('train = [{ source = "train.de", target = "train.en" }]', f"train = [{train}]")
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    config = load_config(folder / "config.toml", ['tokenizer.user_symbols=["<2en>", "<2de>"]'])
+    found = examine(config, folder / "run").findings
+    assert [finding.message for finding in found if finding.check == "swapped languages"] == []
+
+
+def test_an_epoch_has_the_pairs_that_weights_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    epochs = []
+    for weight in (1.0, 0.5):
+        train = f'{{ source = "train.de", target = "train.en", weight = {weight} }}'
+        text = CONFIG.replace('{ source = "train.de", target = "train.en" }', train)
+        (folder / "config.toml").write_text(text, encoding="utf-8")
+        epochs.append(examine(load_config(folder / "config.toml"), folder / "run").figures["epochs"])
+    assert epochs[1] == pytest.approx(2 * epochs[0], rel=0.01)
+
+
 def test_lines_are_counted_to_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
     monkeypatch.setattr(doctor, "_PAIRS", 100)

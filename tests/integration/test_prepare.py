@@ -44,6 +44,16 @@ def test_training_on_what_was_prepared_is_training_on_the_text(seq2seq, config: 
     assert (tmp_path / "plain/tokens/corpus000/text").exists(), "where it is sampled from"
 
 
+def test_no_corpus_is_prepared_into_itself(seq2seq, config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert seq2seq("prepare", config, "--output", out).status == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name, output in ((out / "config.toml", out), (out / "config.toml", out / "train/corpus000/again")):
+        told = seq2seq("prepare", name, "--output", output, "--set", "prepare.max_ratio=2")
+        assert told.status == 1 and "is a corpus to prepare" in told.stderr and told.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_lost_tokens_are_made_again_and_old_ones_go(seq2seq, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ("train", config, "--output", run, "--device", "cpu")

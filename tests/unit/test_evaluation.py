@@ -280,3 +280,8 @@ def test_chrf_of_single_sentences_is_that_of_sacrebleu() -> None:
     assert sentence_chrf(["", "gleich"], ["etwas", "gleich"]) == [0.0, 100.0]
     with pytest.raises(DataError, match="1 hypotheses and 2 sentences"):
         sentence_chrf(["a"], ["a", "b"])
+
+
+def test_of_one_sentence_nothing_is_significant() -> None:
+    (found,) = compare(["a cat sat"], [["a dog stood here"]], [["a cat sat"]])
+    assert found.bleu.difference and found.bleu.p_value == found.chrf.p_value == 1.0

@@ -50,6 +50,10 @@ def test_facts_are_those_of_the_last_report_and_the_best_validation() -> None:
         "<one>", "1,234,567", "20", "2.0", "1,200", "10", "8.50", "at step 10", "30.00", "2.000",
     ]  # fmt: skip
     assert Page(facts([RUN._replace(records=[], parameters=None)])).count("td") == 9
+    # Training that time ended is validated later than its last report.
+    ended = [*RECORDS, {"step": 25.0, "training_seconds": 150.0, "validation_bleu": 7.0}]
+    text = Page(facts([RUN._replace(records=ended)])).text
+    assert text[text.index("<one>") + 2 :][:4] == ["25", "2.5", "1,200", "10"]
 
 
 @pytest.mark.parametrize(("metric", "step"), [("bleu", 10), ("chrf", 10), ("loss", 20)])

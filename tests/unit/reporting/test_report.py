@@ -107,3 +107,23 @@ def test_tokenised_text_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFi
     finally:
         logger.removeHandler(caplog.handler)
     assert "looks tokenised" in caplog.text
+
+
+def test_where_it_cannot_be_written_is_told_before_anything_is_translated(
+    trained_run: Path, corpus: Path, tmp_path: Path
+) -> None:
+    done: list[int] = []
+    with pytest.raises(OSError, match="not a regular file"):
+        texts = Texts(source=corpus / "test.de")
+        write_report([trained_run], tmp_path, texts, device="cpu", progress=done.append)
+    assert done == []
+
+
+def test_rare_words_of_a_long_training_text_are_of_its_first_part(
+    trained_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = Texts(source=corpus / "test.de", reference=corpus / "test.en")
+    for most, told in ((300, "counted in the training text"), (299, "counted in the first 299 pairs of the training")):
+        monkeypatch.setattr("seq2seq.reporting.report._MOST_PAIRS", most)
+        write_report([trained_run], tmp_path / "r.html", texts, beam_size=1, device="cpu")
+        assert told in (tmp_path / "r.html").read_text(encoding="utf-8")
