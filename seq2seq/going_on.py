@@ -36,7 +36,7 @@ def is_discarded(entry: Mapping[str, Any], run: Path) -> bool:
     """
     noted = entry.get("discard")
     has_begun = "settings" in entry or "begun" in entry
-    return noted is not None and (noted == stamp(run) or not has_begun)
+    return noted is not None and (noted == stamp(run) or (noted != 0 and not has_begun))  # 0: there was none
 
 
 def digests(paths: Sequence[Path]) -> dict[str, str]:

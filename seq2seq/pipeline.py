@@ -218,7 +218,9 @@ class Pipeline:
         self._tags()
         if overwrite:
             names = {"train", *(name for name in self.record.entries if name.startswith(_name_of_training("")))}
-            self._overwritten = {name: self.record.entries.get(name) for name in names}
+            there = (self.run / "config.toml").exists()
+            entries = self.record.entries
+            self._overwritten = {name: entries.get(name) for name in names if there or name in entries}
             for name in names:
                 self.record.entries[name] = {"discard": stamp(self._run_of(name))}
         if not self._has_trained():
@@ -237,7 +239,8 @@ class Pipeline:
 
     def restore(self) -> None:
         """Note again what was to be overwritten, if the recipe failed before any training has begun anew."""
-        if all(is_discarded(self.record.entries[name], self._run_of(name)) for name in self._overwritten):
+        names = self._overwritten
+        if names and all(is_discarded(self.record.entries[name], self._run_of(name)) for name in names):
             self.record.put_back(self._overwritten)
 
     def _run_of(self, name: str) -> Path:
@@ -322,6 +325,8 @@ class Pipeline:
         config = self._training_config()
         with _can_go_on():
             train(config, self.run, tokenizer=tokenizer, device=self.device, resume=there, overwrite=not there)
+        if not there:
+            self.record.entries.pop("average", None)  # of the training that was there before
         entry = self.record.entries["train"]
         entry.pop("discard", None)
         helpers = num_processes(self.config.training, choose_device(self.device)) - 1
@@ -409,16 +414,20 @@ class Pipeline:
     def remove_idle_means(self) -> None:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
         if not self.config.recipe.average and "average" in self.record.entries:
-            entry = self.record.entries.pop("average")
-            _remove_means(self.run, entry.get("made"))
+            _remove_means(self.run, self._means_made())
+            del self.record.entries["average"]
             for run in self.run.glob("ensemble/*"):
                 _remove_means(run)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
-        made = self.record.entries["average"].get("made", [])
-        name = self._average(self.run).name
-        self.record.write("average", made=sorted({*made, name}))
+        made = self._means_made()
+        self.record.write("average", made=sorted({*made, self._average(self.run).name}))
+
+    def _means_made(self) -> list[str]:
+        """The means that the recipe has made of the run's own checkpoints; the version before noted the last one's."""
+        entry = self.record.entries["average"]
+        return list(entry.get("made") or {Path(path).parent.name for path in entry.get("outputs", ())})
 
     def _average(self, run: Path) -> Path:
         from seq2seq.checkpoint import average, read_info

@@ -27,7 +27,7 @@ def check_output(output: Path, run: Path, overwrite: bool) -> None:
     if run.resolve().is_relative_to(output.resolve()):
         raise ExportError(f"{output}: holds the run itself, which would be lost; choose another --output")
     if any(output.iterdir()) and not _is_ours(output):
-        raise ExportError(f"{output}: no export or package made what it holds; choose another --output, or delete it")
+        raise ExportError(f"{output}: has no mark of an export or package; choose another --output, or delete it")
 
 
 def _is_ours(folder: Path) -> bool:

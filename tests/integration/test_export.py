@@ -108,7 +108,7 @@ def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp
         ((*EXPORT, "--output", "THERE"), "is there already; --overwrite"),
         (("package", "RUN", "--output", "THERE"), "is there already; --overwrite"),
         (("package", "RUN", "--output", "RUN", "--overwrite"), "holds the run itself"),
-        ((*EXPORT, "--output", "OTHERS", "--overwrite"), "no export or package made what it holds"),
+        ((*EXPORT, "--output", "OTHERS", "--overwrite"), "has no mark of an export or package"),
         (("translate", "RUN", "--rerank-by", "CT2"), "is an export for another engine"),
         (("translate", "RUN", "--device", "meta"), "not supported; use auto, cpu"),
         (("export", "RUN", "--format", "onnx", "--quantization", "int8", "--output", "NEW"), "is for ctranslate2"),

@@ -38,7 +38,7 @@ def test_what_would_be_lost_is_not_replaced(run: Path, tmp_path: Path, place: st
     for folder in ("other", "runs", *PARTS):
         for name in ("source.spm", "model.bin"):  # as in models from elsewhere
             (tmp_path / folder / name).touch()
-    with pytest.raises(ExportError, match=r"holds the run itself|no export or package made what it holds"):
+    with pytest.raises(ExportError, match=r"holds the run itself|has no mark of an export or package"):
         check_output(tmp_path / place, run, overwrite=True)
 
 
