@@ -71,7 +71,7 @@ def test_line_ends_and_marks(data: bytes, lines: list[str], tmp_path: Path) -> N
         ("a.de", b"ok\n\xed\xa0\x80\n", r"a\.de:2: not UTF-8"),
         ("a.de", "Tür\nTor\n".encode("utf-16"), r"a\.de:1: is UTF-16 text; .* iconv -f utf-16"),
         ("a.de", "Tür\nTor\n".encode("utf-16-be"), r"a\.de:1: is UTF-16 text"),
-        ("a.de", gzip.compress(b"text\n"), r"a\.de:1: is compressed with gzip; give it a name that ends in \.gz"),
+        ("a.de", gzip.compress(b"text\n", mtime=0), r"a\.de:1: is compressed with gzip; .* a name that ends in \.gz"),
     ],
 )
 def test_wrong_encodings_are_named_with_line_and_remedy(name: str, data: bytes, message: str, tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_wrong_encodings_are_named_with_line_and_remedy(name: str, data: bytes, 
     ("data", "message"),
     [
         (b"plain text\n", "damaged, or not gzip"),
-        (gzip.compress(b"some text\n" * 1000)[:-12], "ends too early; fetch it again"),
-        (gzip.compress(b"some text\n")[:-8] + b"12345678", "damaged"),
-        (gzip.compress(bytes(range(1, 250)))[:12] + b"\xff" * 40, "damaged"),
+        (gzip.compress(b"some text\n" * 1000, mtime=0)[:-12], "ends too early; fetch it again"),
+        (gzip.compress(b"some text\n", mtime=0)[:-8] + b"12345678", "damaged"),
+        (gzip.compress(bytes(range(1, 250)), mtime=0)[:12] + b"\xff" * 40, "damaged"),
     ],
 )
 def test_damaged_compression(data: bytes, message: str, tmp_path: Path) -> None:
