@@ -5,13 +5,12 @@ Text is read as training reads it, up to a million pairs of each corpus; what is
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +21,7 @@ from seq2seq.config import Config, CorpusConfig, DataConfig
 from seq2seq.data.cleaning import digest_of, near_duplicate_key
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, write_lines
 from seq2seq.data.filters import is_mojibake
+from seq2seq.data.sides import Sides
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import Seq2SeqError, TokenizerError
 from seq2seq.memory import total_memory_mb
@@ -229,21 +229,19 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
     Where training text is of several directions, nothing can be told; where it is of one language, not by its words.
     """
     train = text["train"].sample
-    learnt = train[::2]
-    counts = [Counter(word for pair in learnt for word in set(pair[side].casefold().split())) for side in (0, 1)]
+    sides = Sides.learn(train[::2])
 
-    def in_order(pairs: Sequence[SentencePair]) -> tuple[float, float]:
-        """The shares of pairs whose sides have the words that they have in training text, and the other side's."""
-        more = [_belonging(pair.source, counts) - _belonging(pair.target, counts) for pair in pairs]
-        return sum(each > 0 for each in more) / len(pairs), sum(each < 0 for each in more) / len(pairs)
+    def swapped(pairs: Sequence[SentencePair]) -> float:
+        """The share of pairs whose sides surely have the words of the other side of training text."""
+        return sum(map(sides.are_swapped, pairs)) / len(pairs)
 
     first = [word for pair in train if _TAG.fullmatch(word := pair.source.partition(" ")[0])]
     in_text = set(first) if len(first) > 0.8 * len(train) else set()  # of what was prepared, tags are a part
     if max(len({corpus.tag for corpus in data.train}), len(in_text)) > 1:
         return
-    tells = in_order(train[1::2][:1000] or train)[0] > 0.8
+    tells = swapped([SentencePair(*pair[::-1]) for pair in train[1::2][:1000] or train]) > 0.8
     for name in ("validation", "test") if tells else ():
-        if name in text and in_order(text[name].sample[:1000])[1] > 0.6:
+        if name in text and swapped(text[name].sample[:1000]) > 0.6:
             yield _error(
                 "swapped languages",
                 f"`data.{name}`: its source side is in the language of the training text's target side; swap them",
@@ -256,19 +254,14 @@ def _of_languages(text: dict[str, _Text], data: DataConfig) -> Iterator[Finding]
         return
     for name, corpus in text.items():
         pairs = random.Random(1).sample(corpus.sample, min(300, len(corpus.sample)))
-        swapped = sum(is_other(pair) for pair in pairs)
-        if swapped > 0.2 * len(pairs):  # of several corpora, one may be swapped
+        others = sum(map(is_other, pairs))
+        if others > 0.2 * len(pairs):  # of several corpora, one may be swapped
             languages = f"{data.source_language}-{data.target_language}"
             yield _error(
                 "swapped languages",
-                f"`data.{name}`: {_share(swapped, len(pairs))} of the pairs are not {languages}; swap the sides of "
+                f"`data.{name}`: {_share(others, len(pairs))} of the pairs are not {languages}; swap the sides of "
                 "the corpus that they are of, or mend `data.source_language` and `data.target_language`",
             )
-
-
-def _belonging(text: str, counts: Sequence[Mapping[str, int]]) -> float:
-    """How much more the words of a text belong to the source side, in nats."""
-    return sum(math.log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in text.casefold().split())
 
 
 def _tokenizer(config: Config, train: _Text, output: Path) -> Tokenizer:

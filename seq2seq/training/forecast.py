@@ -117,7 +117,7 @@ def _measure_with(
     steps = Steps(model.to(chosen).train(), config.training, chosen, Processes())
     feed, position = Feed(config, tokenizer, group, stores), Position()
     tokens, seconds, done, position = _timed(steps, feed, position, config.training)
-    found = Forecast(tokens / seconds, tokens / done, peak_memory_mb())
+    found = Forecast(tokens / seconds, tokens / done, 0.0)  # the memory is known at the end
     if config.training.minimum_risk:
         steps.minimise(_RiskOfUntrained(model, tokenizer, config.training))
         feed.begin_risk()
