@@ -85,9 +85,18 @@ class CommandLine(click.Group):
             if not standalone_mode:
                 raise
             status = _report(error)
+            _end_if_awaited(status)
         if not standalone_mode:
             return status
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end_if_awaited(status: int) -> None:
+    """End here and now if other processes wait for this one on GPUs: at an orderly end, NCCL would wait for them."""
+    distributed = sys.modules.get("seq2seq.training.distributed")  # not loaded for this: torch takes a second
+    if distributed is not None and distributed.is_awaited():
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _report(error: Exception) -> int:

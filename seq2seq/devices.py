@@ -6,6 +6,7 @@ import torch
 
 from seq2seq.config import Precision
 from seq2seq.errors import ConfigError
+from seq2seq.memory import peak_memory_mb, total_memory_mb
 
 # Of torch.cpu; torch 2.9 has no public name for them.
 _BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -38,7 +39,8 @@ def precision_on(device: torch.device, precision: Precision) -> Precision:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # the question has no device of its own
+            has_it = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has_it = any(getattr(torch.cpu, name, bool)() for name in _BFLOAT16)
     return "bfloat16" if has_it else "float32"
@@ -52,8 +54,10 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"`training.precision` = 'float16': needs a GPU, and the device is {device}; use 'float32'")
-    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ConfigError("`training.precision` = 'bfloat16': this GPU has no bfloat16; use 'float16'")
+    if precision == "bfloat16" and device.type == "cuda":
+        with torch.cuda.device(device):
+            if not torch.cuda.is_bf16_supported():
+                raise ConfigError("`training.precision` = 'bfloat16': this GPU has no bfloat16; use 'float16'")
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
     return torch.autocast(device.type, dtype=dtype, enabled=device.type != "cpu" and precision != "float32")
 
@@ -61,3 +65,14 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def product_dtype(device: torch.device, precision: Precision) -> torch.dtype | None:
     """In what a CPU computes the products of linear layers, if not as their weights are; see `autocast` for a GPU."""
     return torch.bfloat16 if device.type == "cpu" and precision == "bfloat16" else None
+
+
+def memory_mb(device: torch.device) -> tuple[int, int]:
+    """The most memory that has been held where a device computes, and all that is there, in megabytes.
+
+    Of a CPU, it is the process's and the machine's, and 0 where the system does not tell.
+    """
+    if device.type != "cuda":
+        return peak_memory_mb(), total_memory_mb()
+    held, there = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    return round(held / 1024**2), round(there / 1024**2)

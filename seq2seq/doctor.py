@@ -24,7 +24,6 @@ from seq2seq.data.filters import is_mojibake
 from seq2seq.data.sides import Sides
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import Seq2SeqError, TokenizerError
-from seq2seq.memory import total_memory_mb
 
 _PAIRS = 1_000_000  # of each corpus that are read
 # Near-duplicates of held-out text are looked for among so many pairs and every tenth of the rest; the same text in all.
@@ -337,22 +336,26 @@ def _of_training(
     """Of the model: how large it is, how much memory it takes, and how long training will be."""
     import torch
 
+    from seq2seq.devices import choose_device, memory_mb
     from seq2seq.model.transformer import Transformer
-    from seq2seq.training.forecast import forecast, less_memory
+    from seq2seq.training.forecast import forecast
     from seq2seq.training.setup import with_vocabulary
+    from seq2seq.training.steps import less_memory
 
     config = with_vocabulary(config, tokenizer)
     with torch.device("meta"):
         parameters = sum(parameter.numel() for parameter in Transformer(config.model).parameters())
     figures["parameters"] = parameters
-    total = total_memory_mb()
+    chosen = choose_device(device)
+    _, total = memory_mb(chosen)
+    place = "the machine" if chosen.type == "cpu" else f"the GPU, {chosen},"
     # The weights, their gradients and two moments: without room for these, not even a step can be tried.
     is_trained = not (config.training.lora_rank or config.training.freeze)  # as a whole
     needed = (16 if is_trained else 4) * parameters / 1024**2
     if total and needed > total:
         yield _error(
             "memory",
-            f"model: its {parameters:,} parameters need {needed:,.0f} MB in training, and the machine has "
+            f"model: its {parameters:,} parameters need {needed:,.0f} MB in training, and {place} has "
             f"{total:,}; make it smaller (`model.d_model`, `tokenizer.vocab_size`)",
         )
         return
@@ -375,7 +378,7 @@ def _of_training(
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",
-            f"training: takes {found.peak_memory_mb:,.0f} MB, and the machine has {total:,}; "
+            f"training: takes {found.peak_memory_mb:,.0f} MB, and {place} has {total:,}; "
             f"{less_memory(config.training)}",
         )
 

@@ -24,7 +24,7 @@ from seq2seq.config import (
 )
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import read_corpus, read_lines, write_lines
-from seq2seq.errors import Interrupted, RecipeError
+from seq2seq.errors import ConfigError, Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, remove_directory, write_json
@@ -63,6 +63,7 @@ class Pipeline:
         self.settings = flat(config_to_dict(self.config))
         self.synthetic = synthetic_corpora(config, self.folder)
         self._overwritten: dict[str, dict[str, Any] | None] = {}
+        self._check_precision()
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -133,6 +134,13 @@ class Pipeline:
             outputs=lambda: [path for path in [run / "scores.json"] if path.exists()],
             work=self.evaluate,
         )
+
+    def _check_precision(self) -> None:
+        """Refuse before training, not after it, to translate on a GPU in what GPUs have not got."""
+        from seq2seq.devices import choose_device
+
+        if self.config.decoding.precision == "int8" and (device := choose_device(self.device)).type != "cpu":
+            raise ConfigError(f"`decoding.precision` = int8: is for CPUs, the device is {device}; use bfloat16")
 
     def _synthesis(self, corpus: SyntheticCorpus) -> Stage:
         return Stage(

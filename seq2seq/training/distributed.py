@@ -13,7 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from seq2seq.devices import choose_device
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, Interrupted
 
 # The others wait while the first one trains the tokenizer or validates, which may take long.
 PATIENCE = timedelta(hours=12)
@@ -55,22 +55,38 @@ class Processes:
     def wait(self) -> None:
         """Go on when all processes have come here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(device_ids=[torch.cuda.current_device()] if dist.get_backend() == "nccl" else None)
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, if it did; leave them at the end."""
+    """Join the processes that `torchrun` started, if it did; leave them at the end.
+
+    After an error that this process alone may have met, it stays among them on GPUs: to leave, NCCL would wait for the
+    others, who wait for this one. Who calls must end the process (`is_awaited`), by which `torchrun` ends the others.
+    """
     if world_size() == 1:
         yield Processes()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    together = True
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
+    except Interrupted:  # by all, at the same step
+        raise
+    except BaseException:
+        together = device.type != "cuda"
+        raise
     finally:
-        dist.destroy_process_group()
+        if together:
+            dist.destroy_process_group()
+
+
+def is_awaited() -> bool:
+    """Whether this process is still among others on GPUs, after an error."""
+    return dist.is_initialized() and dist.get_backend() == "nccl"
 
 
 def world_size() -> int:
@@ -88,5 +104,8 @@ def device_of_process(name: str) -> torch.device:
         return choose_device(name)
     if name.startswith("cuda:"):
         raise ConfigError(f"device {name!r}: each process takes a GPU of its own; use --device cuda")
-    own_gpu = torch.cuda.is_available() and name in {"auto", "cuda"}
-    return choose_device(f"cuda:{os.environ['LOCAL_RANK']}" if own_gpu else name)
+    if not torch.cuda.is_available() or name not in {"auto", "cuda"}:
+        return choose_device(name)
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError("LOCAL_RANK: not in the environment, so which GPU is this process's? Start it by torchrun")
+    return choose_device(f"cuda:{os.environ['LOCAL_RANK']}")

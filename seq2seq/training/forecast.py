@@ -18,9 +18,8 @@ from seq2seq.data.lexicon import learn_lexicon
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.devices import choose_device
+from seq2seq.devices import choose_device, memory_mb
 from seq2seq.errors import TrainingError
-from seq2seq.memory import peak_memory_mb
 from seq2seq.model.lora import add_lora
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import num_processes
@@ -28,7 +27,7 @@ from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Feed, Position
 from seq2seq.training.fine_tuning import freeze
 from seq2seq.training.risk import RiskLoss
-from seq2seq.training.steps import Steps
+from seq2seq.training.steps import Steps, less_memory
 
 _SECONDS = 12.0  # of steps that are timed
 _LEAST_STEPS = 3
@@ -60,12 +59,6 @@ class _RiskOfUntrained(RiskLoss):
 
     def _longest(self, reference: int) -> int:
         return reference
-
-
-def less_memory(training: TrainingConfig) -> str:
-    """What to do if a training takes too much memory."""
-    risky = ", `training.risk_batch_tokens` too" if training.minimum_risk else ""
-    return f"lower `training.batch_tokens`{risky}, and raise `training.accumulate` by as much"
 
 
 def forecast(config: Config, tokenizer_folder: str, device: str = "auto") -> Forecast:
@@ -126,7 +119,7 @@ def _measure_with(
     if group.is_first:  # training ends with the lexicon, which takes more memory than the steps of a small model
         sizes = config.model.source_vocab_size, config.model.target_vocab_size
         learn_lexicon(feed.sample(), *sizes, tokenizer.joint, config.training.seed)
-    return found._replace(peak_memory_mb=peak_memory_mb())
+    return found._replace(peak_memory_mb=memory_mb(chosen)[0])
 
 
 def _timed(steps: Steps, feed: Feed, position: Position, training: TrainingConfig) -> tuple[int, float, int, Position]:

@@ -70,8 +70,9 @@ class Steps:
             last = number == len(batches) - 1
             # Gradients meet once a step, with the last micro-batch.
             unsynced = isinstance(self._criterion, DistributedDataParallel) and not last
-            with self._criterion.no_sync() if unsynced else contextlib.nullcontext(), self._autocast:  # type: ignore[operator]
-                found: Losses = self._criterion(batch.to(self._device))
+            with self._criterion.no_sync() if unsynced else contextlib.nullcontext():  # type: ignore[operator]
+                with self._autocast:
+                    found: Losses = self._criterion(batch.to(self._device))
                 # Torch's data parallelism averages over processes; the step's loss is a sum over all their tokens.
                 size = self._group.size if isinstance(self._criterion, DistributedDataParallel) else 1
                 scaled = found.minimised * (size / work.num_target_tokens)
@@ -92,12 +93,19 @@ class Steps:
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """What is computed at once: on a CPU, so much that a layer's results are still in its cache for the next.
 
-        Of the candidates of a risk it is more there, and elsewhere about twice what a batch is without them.
+        Of the candidates of a risk it is more there, and elsewhere what a batch is without them: at most twice as much,
+        if all of them are as long as they may be.
         """
         if self._device.type == "cpu":
             positions = _POSITIONS_OF_RISK if self._loss.instead is not None else _POSITIONS_IN_CACHE
         elif self._loss.instead is not None:
-            positions = 2 * batch.target_mask.numel()
+            positions = batch.target_mask.numel()
         else:
             return iter((batch,))
         return batch.parts(positions // self._copies)
+
+
+def less_memory(training: TrainingConfig) -> str:
+    """What to do if a training takes too much memory."""
+    risky = ", `training.risk_batch_tokens` too" if training.minimum_risk else ""
+    return f"lower `training.batch_tokens`{risky}, and raise `training.accumulate` by as much"

@@ -36,7 +36,7 @@ from seq2seq.training.risk import RiskLoss
 from seq2seq.training.schedule import learning_rate, minimises_risk
 from seq2seq.training.setup import TOKENS, set_up_run
 from seq2seq.training.state import TrainState
-from seq2seq.training.steps import Steps
+from seq2seq.training.steps import Steps, less_memory
 from seq2seq.training.validation import read_validation_pairs, validate
 
 
@@ -61,7 +61,8 @@ def train(
             trained by one process.
         tokenizer: one to use instead of what the config says.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        resume: go on from the latest checkpoint in `output`, exactly as if there had been no break.
+        resume: go on from the latest checkpoint in `output`, as if there had been no break: on a CPU, with the very
+            same weights.
         overwrite: start anew where a run exists.
 
     Raises:
@@ -87,6 +88,8 @@ def train(
                 stores = open_stores(config, tokenizer, run / TOKENS, tell)
             group.wait()
             if not group.is_first:
+                if not (run / "config.toml").exists():
+                    raise TrainingError(f"{run}: process {group.rank} finds no run there; all need the same folder")
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
                 stores = open_stores(config, tokenizer, run / TOKENS, write=False)
             assert tokenizer is not None
@@ -143,6 +146,8 @@ class _Trainer:
             self.state, seconds = self.learner.load(found)
             self.state.judge_by(config.training.validation_metric, run)
             self.tell(f"going on from {found}")
+        if group.most(self.state.step, device) != -group.most(-self.state.step, device):
+            raise TrainingError(f"{run}: processes find different checkpoints there; all need the same folder")
         self.steps.share()
         self.feed = Feed(config, tokenizer, group, stores)
         self.held_out: list[SentencePair] = read_validation_pairs(config)
@@ -226,7 +231,13 @@ class _Trainer:
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""
-        smoothed, plain = self.steps.gradients(work)
+        try:
+            smoothed, plain = self.steps.gradients(work)
+        except torch.OutOfMemoryError:  # of a GPU
+            raise TrainingError(
+                f"{self.device}: out of memory after step {self.state.step}; {less_memory(self.config.training)}, and "
+                "go on from the last checkpoint with --resume"
+            ) from None
         if not math.isfinite(smoothed):
             raise self._diverged("loss")
         return smoothed, plain

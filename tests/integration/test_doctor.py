@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from seq2seq import doctor
+from seq2seq import devices, doctor
 from seq2seq.checkpoint import load_model
 from seq2seq.config import load_config
 from seq2seq.data.batching import Batch
@@ -123,7 +123,7 @@ def test_what_is_broken_is_found_and_nothing_else(
 ) -> None:
     quick(monkeypatch, 1e9 if broken.name == "a batch too large" else 100.0)
     if broken.name == "too large a model":
-        monkeypatch.setattr(doctor, "total_memory_mb", lambda: 0.1)
+        monkeypatch.setattr(devices, "total_memory_mb", lambda: 0.1)
     broken.change(folder)
     found = examine(load_config(folder / "config.toml", broken.settings), folder / "run")
     assert {finding.check for finding in found.findings} == {broken.check}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from seq2seq.config import Config, DataConfig, PrepareConfig, RecipeConfig
+from seq2seq import devices
+from seq2seq.config import Config, DataConfig, DecodingConfig, PrepareConfig, RecipeConfig
 from seq2seq.data.corpus import read_lines
-from seq2seq.errors import DataError
+from seq2seq.errors import ConfigError, DataError
 from seq2seq.pipeline import Pipeline
 from seq2seq.stages import StageRecord
 
@@ -80,3 +83,11 @@ def test_training_text_of_which_nothing_is_left_is_refused(tmp_path: Path) -> No
 def test_what_is_prepared_is_done_and_the_rest_is_not(tmp_path: Path) -> None:
     run = Prepared(tmp_path, train=LINES)
     assert [run.record.is_done(stage) for stage in run.pipeline.stages()] == [True, True, False, False, False]
+
+
+def test_int8_on_a_gpu_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "choose_device", torch.device)
+    config = replace(CONFIG, decoding=DecodingConfig(precision="int8"))
+    run = tmp_path / "run"
+    with pytest.raises(ConfigError, match="int8: is for CPUs, the device is cuda"):
+        Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))

@@ -104,6 +104,17 @@ def test_a_lost_loss_is_told_and_not_saved(config: Config, tmp_path: Path) -> No
     assert checkpoints(tmp_path / "run") == []
 
 
+def test_want_of_memory_is_told_with_what_to_do(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gradients(steps: Steps, work: StepBatches) -> tuple[float, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(Steps, "gradients", gradients)
+    with pytest.raises(TrainingError, match=r"out of memory after step 0; lower `training.batch_tokens`.*--resume"):
+        train(config, tmp_path / "run", device="cpu")
+
+
 def test_without_validation_the_newest_is_best(config: Config, tmp_path: Path) -> None:
     alone = replace(config, data=replace(config.data, validation=None))
     run = train(alone, tmp_path / "run", device="cpu")

@@ -1,0 +1,143 @@
+"""Processes on GPUs, of which there are none here: when they part, and what is told if they do not fit together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed as dist
+
+from cli.main import main
+from seq2seq.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainingConfig
+from seq2seq.errors import ConfigError, Interrupted, TrainingError
+from seq2seq.training import distributed, trainer
+from seq2seq.training.distributed import Processes, device_of_process, is_awaited, processes
+from seq2seq.training.trainer import train
+
+GPU = torch.device("cuda:0")
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pretended processes on GPUs; what has been done with them."""
+    done: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(f"set {device}"))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: done.append(f"join by {backend}"))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("leave"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    return done
+
+
+def test_processes_part_at_the_end_and_when_all_are_interrupted(group: list[str]) -> None:
+    with processes(GPU) as joined:
+        assert (joined.rank, joined.size) == (1, 2)
+    assert group == ["set cuda:0", "join by nccl", "leave"]
+    with pytest.raises(Interrupted), processes(GPU):
+        raise Interrupted("all of them")
+    assert group[-2:] == ["join by nccl", "leave"]
+
+
+@pytest.mark.parametrize(("device", "last"), [("cuda:0", "join by nccl"), ("cpu", "leave")])
+def test_one_that_fails_does_not_wait_for_the_others(group: list[str], device: str, last: str) -> None:
+    """NCCL would; without a GPU, the others are told by leaving."""
+    with pytest.raises(TrainingError), processes(torch.device(device)):
+        raise TrainingError("of this one alone")
+    assert group[-1] == last
+
+
+def test_an_error_among_others_ends_the_process_when_it_is_told(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
+    assert is_awaited()
+
+    def end(status: int) -> None:
+        raise RuntimeError(f"ended with {status}")
+
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        main(["train", "nowhere.toml", "--output", "nowhere"])
+    assert "nowhere.toml" in capsys.readouterr().err
+
+
+def test_waiting_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int] | None] = []
+
+    def barrier(device_ids: list[int] | None) -> None:
+        asked.append(device_ids)
+
+    monkeypatch.setattr(dist, "barrier", barrier)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    for backend in ("nccl", "gloo"):
+        monkeypatch.setattr(dist, "get_backend", lambda backend=backend: backend)
+        Processes(0, 2).wait()
+    assert asked == [[3], None]
+
+
+def test_a_process_without_a_number_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="LOCAL_RANK"):
+        device_of_process("auto")
+    assert device_of_process("cpu") == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    assert device_of_process("cuda") == torch.device("cuda:1")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    for side in ("a", "b"):
+        (tmp_path / side).write_text("".join(f"{i} and {i % 7} is {i * i}\n" for i in range(60)), encoding="utf-8")
+    corpus = CorpusConfig(source=str(tmp_path / "a"), target=str(tmp_path / "b"))
+    return Config(
+        data=DataConfig(train=(corpus,)),
+        tokenizer=TokenizerConfig(algorithm="bpe", vocab_size=280),
+        model=ModelConfig(encoder_layers=1, decoder_layers=1, d_model=8, d_ff=8, num_heads=2),
+        training=TrainingConfig(steps=2, validate_every=0, batch_tokens=64),
+    )
+
+
+class Pretended(Processes):
+    """One of two processes that never meets the other, which is at step 100."""
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """Nothing is added."""
+        return value
+
+    def most(self, value: float, device: torch.device) -> float:
+        """A step of the other one is larger."""
+        return max(value, 100.0)
+
+    def wait(self) -> None:
+        """There is nobody."""
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    def joined(rank: int) -> None:
+        @contextlib.contextmanager
+        def those(*_: object) -> Iterator[Processes]:
+            yield Pretended(rank, 2)
+
+        monkeypatch.setattr(trainer, "training_processes", those)
+
+    return joined
+
+
+def test_processes_that_see_other_folders_are_told(
+    config: Config, tmp_path: Path, pretend: Callable[[int], None]
+) -> None:
+    pretend(1)
+    with pytest.raises(TrainingError, match="process 1 finds no run there"):
+        train(config, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    pretend(0)
+    with pytest.raises(TrainingError, match="different checkpoints"):
+        train(config, tmp_path / "run", device="cpu")
