@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class CommandLine(click.Group):
                 sys.stdout.flush()
         except BrokenPipeError:
             drop_stdout()
+            _end_if_awaited(1)
             ctx.exit(0)
         return result
 
@@ -95,7 +97,8 @@ def _end_if_awaited(status: int) -> None:
     """End here and now if other processes wait for this one on GPUs: at an orderly end, NCCL would wait for them."""
     distributed = sys.modules.get("seq2seq.training.distributed")  # not loaded for this: torch takes a second
     if distributed is not None and distributed.is_awaited():
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
         os._exit(status)
 
 

@@ -74,5 +74,5 @@ def memory_mb(device: torch.device) -> tuple[int, int]:
     """
     if device.type != "cuda":
         return peak_memory_mb(), total_memory_mb()
-    held, there = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    held, there = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
     return round(held / 1024**2), round(there / 1024**2)

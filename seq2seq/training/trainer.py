@@ -87,9 +87,9 @@ def train(
                 config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
                 stores = open_stores(config, tokenizer, run / TOKENS, tell)
             group.wait()
+            if group.most(not (run / "config.toml").exists(), chosen):
+                raise TrainingError(f"{run}: not all processes find the run there; all need the same folder")
             if not group.is_first:
-                if not (run / "config.toml").exists():
-                    raise TrainingError(f"{run}: process {group.rank} finds no run there; all need the same folder")
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
                 stores = open_stores(config, tokenizer, run / TOKENS, write=False)
             assert tokenizer is not None
@@ -103,6 +103,11 @@ def train(
         try:
             with trainer.stop_on_signals():
                 trainer.loop()
+        except torch.OutOfMemoryError:  # of a GPU
+            raise TrainingError(
+                f"{chosen}: out of memory after step {trainer.state.step}; {less_memory(config.training)} (for "
+                "validations, `decoding.batch_size`), and go on from the last checkpoint with --resume"
+            ) from None
         finally:
             trainer.journal.close()
         if group.is_first:
@@ -231,13 +236,7 @@ class _Trainer:
 
     def _gradients(self, work: StepBatches) -> tuple[float, float]:
         """Add up the gradients of one step; return its summed losses."""
-        try:
-            smoothed, plain = self.steps.gradients(work)
-        except torch.OutOfMemoryError:  # of a GPU
-            raise TrainingError(
-                f"{self.device}: out of memory after step {self.state.step}; {less_memory(self.config.training)}, and "
-                "go on from the last checkpoint with --resume"
-            ) from None
+        smoothed, plain = self.steps.gradients(work)
         if not math.isfinite(smoothed):
             raise self._diverged("loss")
         return smoothed, plain

@@ -67,7 +67,7 @@ def test_what_a_gpu_has_is_asked_of_that_gpu(monkeypatch: pytest.MonkeyPatch, ch
 def test_memory_is_that_of_where_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "peak_memory_mb", lambda: 5)
     monkeypatch.setattr(devices, "total_memory_mb", lambda: 50)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 7 * 1024**2)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 * 1024**2)
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=70 * 1024**2)
     )

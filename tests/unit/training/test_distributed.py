@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -104,40 +105,49 @@ def config(tmp_path: Path) -> Config:
     )
 
 
+@dataclass(frozen=True)
 class Pretended(Processes):
-    """One of two processes that never meets the other, which is at step 100."""
+    """The first of two processes, which never meets the other one."""
+
+    finds_run: bool = True  # the other one
+    step: int = 0  # the other one's
+    asked: list[float] = field(default_factory=list)
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """Nothing is added."""
         return value
 
+    def take_from_first(self, values: Iterable[torch.Tensor]) -> None:
+        """They are the first one's."""
+
     def most(self, value: float, device: torch.device) -> float:
-        """A step of the other one is larger."""
-        return max(value, 100.0)
+        """The other one's answers, in order: is there no run, the step, and its negative."""
+        answers = [not self.finds_run, self.step, -self.step]
+        self.asked.append(value)
+        return max([value, *answers[len(self.asked) - 1 :][:1]])
 
     def wait(self) -> None:
         """There is nobody."""
 
 
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    def joined(rank: int) -> None:
-        @contextlib.contextmanager
-        def those(*_: object) -> Iterator[Processes]:
-            yield Pretended(rank, 2)
+def train_beside(other: Pretended, config: Config, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def those(*_: object) -> Iterator[Processes]:
+        yield other
 
-        monkeypatch.setattr(trainer, "training_processes", those)
-
-    return joined
+    monkeypatch.setattr(trainer, "training_processes", those)
+    train(config, run, device="cpu")
 
 
 def test_processes_that_see_other_folders_are_told(
-    config: Config, tmp_path: Path, pretend: Callable[[int], None]
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pretend(1)
-    with pytest.raises(TrainingError, match="process 1 finds no run there"):
-        train(config, tmp_path / "run", device="cpu")
-    assert not (tmp_path / "run").exists()
-    pretend(0)
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match="not all processes find the run"):
+        train_beside(Pretended(0, 2, finds_run=False), config, run, monkeypatch)
+    assert not run.exists()
     with pytest.raises(TrainingError, match="different checkpoints"):
-        train(config, tmp_path / "run", device="cpu")
+        train_beside(Pretended(0, 2, step=100), config, run, monkeypatch)
+    assert not run.exists()
+    train_beside(Pretended(0, 2), config, run, monkeypatch)
+    assert (run / "checkpoints" / "step_00000002").exists()
