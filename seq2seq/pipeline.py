@@ -24,7 +24,7 @@ from seq2seq.config import (
 )
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import read_corpus, read_lines, write_lines
-from seq2seq.errors import ConfigError, Interrupted, RecipeError
+from seq2seq.errors import Interrupted, RecipeError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, remove_directory, write_json
@@ -137,10 +137,11 @@ class Pipeline:
 
     def _check_precision(self) -> None:
         """Refuse before training, not after it, to translate on a GPU in what GPUs have not got."""
-        from seq2seq.devices import choose_device
+        if self.config.decoding.precision == "int8":  # all else any device has, and what is imported takes a second
+            from seq2seq.decoding.engine import check_precision
+            from seq2seq.devices import choose_device
 
-        if self.config.decoding.precision == "int8" and (device := choose_device(self.device)).type != "cpu":
-            raise ConfigError(f"`decoding.precision` = int8: is for CPUs, the device is {device}; use bfloat16")
+            check_precision(self.config.decoding, choose_device(self.device))
 
     def _synthesis(self, corpus: SyntheticCorpus) -> Stage:
         return Stage(

@@ -110,9 +110,7 @@ class TorchEngine:
             raise DecodingError(
                 "`decoding.shortlist` = true: the run has no lexicon; `seq2seq train ... --resume` writes one"
             )
-        device = self.model.positions.device
-        if config.precision == "int8" and device.type != "cpu":
-            raise DecodingError(f"`decoding.precision` = int8: is for CPUs, the device is {device}; use bfloat16")
+        check_precision(config, self.model.positions.device)
 
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
@@ -178,3 +176,13 @@ def search_steps(
 def step_of(model: InferenceModel) -> Step[StepCache]:
     """A model as what a search sees of it."""
     return lambda tokens, cache: log_probs_of(model.output(model.step(tokens, cache)))
+
+
+def check_precision(config: DecodingConfig, device: torch.device) -> None:
+    """Refuse what a device cannot compute in.
+
+    Raises:
+        DecodingError: which names the device.
+    """
+    if config.precision == "int8" and device.type != "cpu":
+        raise DecodingError(f"`decoding.precision` = int8: is for CPUs, the device is {device}; use bfloat16")

@@ -11,7 +11,7 @@ import torch
 from seq2seq import devices
 from seq2seq.config import Config, DataConfig, DecodingConfig, PrepareConfig, RecipeConfig
 from seq2seq.data.corpus import read_lines
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.errors import DataError, DecodingError
 from seq2seq.pipeline import Pipeline
 from seq2seq.stages import StageRecord
 
@@ -89,5 +89,5 @@ def test_int8_on_a_gpu_is_refused_before_training(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(devices, "choose_device", torch.device)
     config = replace(CONFIG, decoding=DecodingConfig(precision="int8"))
     run = tmp_path / "run"
-    with pytest.raises(ConfigError, match="int8: is for CPUs, the device is cuda"):
+    with pytest.raises(DecodingError, match="int8: is for CPUs, the device is cuda"):
         Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))
