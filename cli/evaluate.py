@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +66,8 @@ def evaluate(
     """
     if reverse_weights and rerank_by is None:
         raise click.UsageError("--reverse-weights: there is no reverse model; give one with --rerank-by RUN")
+    if reverse_weights and decoding["reverse_weight"] is not None:
+        raise click.UsageError("--reverse-weight: does nothing beside --reverse-weights; leave one out")
     from seq2seq import evaluation
 
     sources, *targets = evaluation.read_parallel(source, *references)
@@ -82,23 +83,29 @@ def evaluate(
     folders = [path if (path / "config.toml").exists() else resolve(path)[0] for path in checkpoints]
     configs = [load_config(folder / "config.toml").decoding for folder in folders]
     refuse_idle(configs, decoding, reranks=rerank_by is not None)
+    for config in configs:  # of the last one, too, before the first translates
+        with_decoding(config, decoding)
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
-    for checkpoint in checkpoints:
-        together = [checkpoint, *others]
-        translator, language = _open(together, rerank_by, engine, device, decoding)
-        for name, translations, speed in _translate(translator, sources, reverse_weights):
-            scores = evaluation.score(translations, targets, target_language=language)
-            rows.append((" + ".join(map(str, together)) + name, scores))
-            speeds.append(speed)
-    if as_json:
-        records = [
-            {"checkpoint": name, **scores.to_json(), "sentences_per_second": round(speed, 2)}
-            for (name, scores), speed in zip(rows, speeds, strict=True)
-        ]
-        click.echo(json.dumps(records, ensure_ascii=False, indent=2))
-    else:
-        click.echo(evaluation.format_scores(rows, speeds))
+    try:
+        for checkpoint in checkpoints:
+            together = [checkpoint, *others]
+            translator, language = _open(together, rerank_by, engine, device, decoding)
+            for name, translations, speed in _translate(translator, sources, reverse_weights):
+                scores = evaluation.score(translations, targets, target_language=language)
+                rows.append((" + ".join(map(str, together)) + name, scores))
+                speeds.append(speed)
+    finally:  # what there is, should a later one fail
+        if rows:
+            click.echo(_as_json(rows, speeds) if as_json else evaluation.format_scores(rows, speeds))
+
+
+def _as_json(rows: list[tuple[str, Scores]], speeds: list[float]) -> str:
+    records = [
+        {"checkpoint": name, **scores.to_json(), "sentences_per_second": round(speed, 2)}
+        for (name, scores), speed in zip(rows, speeds, strict=True)
+    ]
+    return json.dumps(records, ensure_ascii=False, indent=2)
 
 
 def _weights(text: str | None) -> tuple[float, ...]:
@@ -129,16 +136,13 @@ def _translate(
     translator: Translator, sources: list[str], reverse_weights: tuple[float, ...]
 ) -> Iterator[tuple[str, list[str], float]]:
     """What to add to the name of the system, its translations, and sentences in a second; for each weight, if any."""
-    config = translator.config
-    if reverse_weights:  # all candidates, among which each weight chooses
-        number = max(config.candidates, config.n_best)
-        config = replace(config, n_best=number, beam_size=max(config.beam_size, number))
+    names = [f", reverse weight {weight:g}" for weight in reverse_weights] or [""]
     with progress_bar(len(sources), "sentences") as bar:
         began = time.monotonic()
-        found = translator.translate(sources, config, progress=bar.update)
+        if reverse_weights:
+            found = translator.translate_by_weights(sources, reverse_weights, progress=bar.update)
+        else:
+            found = [translator.translate(sources, progress=bar.update)]
         speed = len(sources) / max(time.monotonic() - began, 1e-9)
-    if not reverse_weights:
-        yield "", [each.text for each in found], speed
-    for weight in reverse_weights:
-        texts = [each.reweighted(weight - config.reverse_weight).text for each in found]
-        yield f", reverse weight {weight:g}", texts, speed
+    for name, translations in zip(names, found, strict=True):
+        yield name, [each.text for each in translations], speed

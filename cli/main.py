@@ -125,9 +125,20 @@ def _report(error: Exception) -> int:
         case OSError():
             drop_stdout()
             complain(f"error: {_describe(error)}")
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _is_of_memory(str(error)):
+            told = " ".join(str(error).split())[:200]
+            complain(
+                f"error: not enough memory ({told or 'no more was said'}); make batches smaller: --batch-size and "
+                "--beam-size of translations, training.batch_tokens"
+            )
         case _:
             complain(f"internal error: {type(error).__name__}: {error}; SEQ2SEQ_DEBUG=1 shows where")
     return 1
+
+
+def _is_of_memory(told: str) -> bool:
+    """Whether an error of torch is one of memory: on a CPU it has no kind of its own."""
+    return "out of memory" in told.lower() or "can't allocate memory" in told
 
 
 def _debugging() -> bool:

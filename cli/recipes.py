@@ -19,7 +19,8 @@ def config_of(
 ) -> Config:
     """The config of a TOML file, or of a recipe, whose corpus is fetched as `seq2seq recipe run` does it.
 
-    A recipe is meant by a name that is no file, by `--data`, and by a TOML file without training corpora.
+    A recipe is meant by a name that is no file, by `--data`, and by a TOML file with a script beside it that has no
+    training corpora, or some of the Hub.
 
     Args:
         name: of a recipe, or the path of a TOML file.
@@ -33,17 +34,26 @@ def config_of(
     """
     from seq2seq.config import load_config
 
-    path = Path(name).expanduser()
+    path = _expanded(name)
     is_config = path.suffix == ".toml" or path.is_file()
     if is_config and data is None:
         config = load_config(path, overrides)
-        if config.data.train or not path.with_suffix(".py").is_file():
+        # A copied recipe of the Hub names its corpus, of which the script beside it knows more.
+        is_on_hub = any(corpus.dataset for corpus in config.data.train)
+        if not path.with_suffix(".py").is_file() or (config.data.train and not is_on_hub):
             return config
     from seq2seq.recipe import load_recipe, with_corpus
 
     found = path if is_config else find_recipe(name)
     recipe = load_recipe(found, overrides)
     return with_corpus(recipe, run or default_run(found), data, cleaned=cleaned)
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise RecipeError(f"{name}: there is no such user; write the home directory out") from None
 
 
 def default_run(path: Path) -> Path:
@@ -63,7 +73,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         RecipeError: if there is none.
     """
-    path = Path(name).expanduser()
+    path = _expanded(name)
     if path.suffix == ".toml" or len(path.parts) > 1:
         path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
         if not path.is_file():

@@ -58,7 +58,8 @@ def report(
     from seq2seq.reporting.report import Texts, write_report
 
     texts = Texts(source=source, reference=reference, systems=systems, target_language=target_language)
-    total = len(runs) * len(read_parallel(source)[0]) if source else 0
+    # A pipe can be read only once.
+    total = len(runs) * len(read_parallel(source)[0]) if source and source.is_file() else 0
     with progress_bar(total or None, "sentences") as bar:
         write_report(runs, output, texts, beam_size=beam_size, device=device, progress=bar.update)
     click.echo(output)

@@ -48,8 +48,8 @@ def score(
     if len(translated) > evaluation.MAX_RESAMPLED_SENTENCES and not no_confidence:
         limit = evaluation.MAX_RESAMPLED_SENTENCES
         complain(f"warning: {hypotheses}: {len(translated)} lines; over {limit} there are no intervals")
-    scores = evaluation.score(translated, of_references, confidence=not no_confidence, target_language=target_language)
     comparisons = evaluation.compare(translated, of_baselines, of_references, target_language=target_language)
+    scores = evaluation.score(translated, of_references, confidence=not no_confidence, target_language=target_language)
     compared = list(zip(map(str, baselines), comparisons, strict=True))
     if as_json:
         result: dict[str, object] = {**scores.to_json()}

@@ -52,11 +52,10 @@ def line_writer(path: Path | None) -> Iterator[Callable[[str], None]]:
     if path is None or str(path) == "-":
         yield _write_to_stdout
         return
-    from seq2seq.errors import DataError
+    from seq2seq.data.corpus import check_uncompressed
     from seq2seq.files import atomic_write
 
-    if path.suffix == ".gz":
-        raise DataError(f"{path}: compressed text is read but not written; take .gz off the name")
+    check_uncompressed(path)
     path = path.resolve()  # a link stays a link
     if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed into place
         with path.open("w", encoding="utf-8", newline="") as file:

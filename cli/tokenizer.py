@@ -143,9 +143,11 @@ def _stdin_lines() -> Iterator[str]:
     for number, raw in enumerate(sys.stdin.buffer, 1):
         try:
             line = raw.removesuffix(b"\n")
-            yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode("utf-8")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
-                f"standard input:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1}); "
+                f"standard input:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
                 "convert it with iconv -f ... -t utf-8"
             ) from None

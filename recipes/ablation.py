@@ -4,9 +4,9 @@
 
 Trains the recipe without any method, and with one method at a time, as runs of their own in DIR (runs/ablation/RECIPE),
 where finished ones stay; then translates the test set with each, and prints a Markdown table. All train as many steps,
-`--set training.steps=3000`; methods of decoding share the run without methods. Nothing is chosen by this table: it
-says what methods are worth; recipes are tuned on validation text. Methods that need other models or text (distillation,
-back-translation, ensembles, reranking) are not in it.
+`--set training.steps=3000`; methods of decoding, and the mean of checkpoints, share the run without methods. Nothing is
+chosen by this table: it says what methods are worth; recipes are tuned on validation text. Methods that need other
+models or text (distillation, back-translation, ensembles, reranking) are not in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from seq2seq.checkpoint import average, checkpoints
 from seq2seq.config import load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, Seq2SeqError
@@ -29,8 +30,8 @@ from seq2seq.recipe import Recipe, load_recipe, run_recipe
 # Every method off; the search is plain, and the weights are those of the best single checkpoint.
 PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
-    "training.minimum_risk=0",
-    "training.source_word_dropout=0", "training.target_word_dropout=0", "training.label_smoothing=0",
+    "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
+    "training.label_smoothing=0",
     "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
     "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0", "diversification.models=0",
     "diversification.together=false", "distillation.teacher=", "back_translation.monolingual=",
@@ -41,7 +42,6 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "label smoothing": ("training.label_smoothing=0.1",),
     "subword sampling": ("training.subword_sampling=0.1",),
     "R-Drop": ("training.r_drop=1.0",),
-    "mean of 5 checkpoints": ("recipe.average=5",),
     "moving average": ("training.ema_decay=0.999",),
     "word dropout": ("training.source_word_dropout=0.1", "training.target_word_dropout=0.1"),
     "minimum risk in the last tenth": (
@@ -52,7 +52,9 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "norm after each sub-layer": ("model.norm=post",),
     "12-layer encoder and 1-layer decoder": ("model.encoder_layers=12", "model.decoder_layers=1"),
 }
+MEAN = "mean of 5 checkpoints"  # the latest ones of the run without methods
 DECODING: Mapping[str, Mapping[str, Any]] = {
+    MEAN: {},
     "beam 5, patience 2": {"patience": 2.0},
     "MBR by BLEU, beam 32": {"mbr": "bleu", "candidates": 32},
     "MBR by chrF, beam 32": {"mbr": "chrf", "candidates": 32},
@@ -143,7 +145,8 @@ def _searched(recipe: Recipe, method: str, seed: int, run: Path, changes: Mappin
 
     languages = (recipe.config.data.source_language, recipe.config.data.target_language)
     source, reference = (list(read_lines(run / "data" / f"test.{language}")) for language in languages)
-    translator = Translator.load(run)
+    last = min(5, recipe.config.training.keep_checkpoints, len(checkpoints(run)))
+    translator = Translator.load(average(run, last=last) if method == MEAN else run)
     found = [each.text for each in translator.translate(source, replace(translator.config, **changes))]
     return Row(method, seed, 0.0, found, score(found, [reference], target_language=languages[1]))
 

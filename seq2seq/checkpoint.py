@@ -186,10 +186,11 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run; expected a folder made by `seq2seq train` or `seq2seq recipe run`")
+    exported = any((path / name).exists() for name in ("seq2seq.json", "model.bin", "decoder.onnx"))
+    if exported and not (path / "checkpoints").is_dir():  # which a package has
+        raise CheckpointError(f"{path}: is an export for another engine; name the run that it was made of")
     if any((path / name).exists() for name in (_MODEL, _ADAPTER, _INFO)):
         return _run_of(path), path
-    if any((path / name).exists() for name in ("model.bin", "decoder.onnx")):
-        raise CheckpointError(f"{path}: is an export for another engine; name the run that it was made of")
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
     config = load_config(path / "config.toml")

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from seq2seq.config import Config, CorpusConfig, DataConfig
+from seq2seq.config import Config, CorpusConfig, DataConfig, TrainingConfig
 from seq2seq.data.cleaning import digest_of, near_duplicate_key
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, write_lines
 from seq2seq.data.filters import is_mojibake
@@ -67,7 +67,7 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
     figures: dict[str, Any] = {}
     with _finding("corpora", findings):
         text = _read(config.data)
-        findings += [*_of_text(text), *_of_held_out(text), *_of_languages(text, config.data)]
+        findings += [*_of_text(text), *_of_held_out(text, config.training), *_of_languages(text, config.data)]
         figures["pairs"] = {name: corpus.read for name, corpus in text.items()}
         figures["more_pairs"] = [name for name, corpus in text.items() if not corpus.is_whole]
         for what in ("empty", "duplicates", "carriage_returns"):
@@ -198,9 +198,15 @@ def _of_text(text: dict[str, _Text]) -> Iterator[Finding]:
         )
 
 
-def _of_held_out(text: dict[str, _Text]) -> Iterator[Finding]:
+def _of_held_out(text: dict[str, _Text], training: TrainingConfig) -> Iterator[Finding]:
     """Of what training text and held-out text have in common: next to nothing, if scores are to mean anything."""
-    if "validation" not in text:
+    if "validation" not in text and training.patience:
+        yield _error(
+            "validation",
+            f"`data.validation`: none, and `training.patience` = {training.patience} stops by it; name one, or set it "
+            "to 0",
+        )
+    elif "validation" not in text:
         yield _warning("validation", "`data.validation`: none, so the newest checkpoint counts as the best; name one")
     for name in ("validation", "test"):
         if name not in text:

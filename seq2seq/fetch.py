@@ -118,8 +118,17 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
             )
 
 
-def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
+def say(line: str) -> None:
+    """Write a line for people to stderr; stdout belongs to results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def find_local(
+    folder: Path, languages: tuple[str, str], report: Callable[[str], None] = say
+) -> dict[str, tuple[Path, Path]]:
     """The pairs of text files in a folder: `train`, and `validation`, `test` and further test sets where there are any.
+
+    Of a further test set, one side alone is said, and not taken.
 
     Raises:
         DataError: if there are no training files, or only one side of a pair.
@@ -134,6 +143,9 @@ def find_local(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path
         both = [stem for stem in sides[0] if stem in sides[1]]
         if name == "test":
             both.sort(key=lambda stem: (stem != name, stem))
+            for stem in sorted(sides[0].keys() ^ sides[1].keys()):
+                has, lacks = languages if stem in sides[0] else languages[::-1]
+                report(f"{folder}: {stem}.{has} has no {stem}.{lacks} beside it, so it is not taken")
         if both:
             found[name] = (sides[0][both[0]], sides[1][both[0]])
             if name == "test":
@@ -244,8 +256,3 @@ def _pairs(
     dropped = counts["empty_source"] + counts["empty_target"]
     if dropped:
         report(f"{dropped:,} pairs with an empty side dropped")
-
-
-def say(line: str) -> None:
-    """Write a line for people to stderr; stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)

@@ -60,7 +60,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A folder to fill, whose final name appears only when it is complete; what stood there before is replaced."""
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -71,25 +71,43 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
-        if path.exists():
-            remove_directory(path)
+        doomed = _aside(path) if path.exists() else None
         temporary.replace(path)
+        if doomed is not None:
+            shutil.rmtree(doomed)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_directory(path: Path) -> None:
     """Remove a folder so that, killed at any moment, it leaves either all of it or nothing under its name."""
+    shutil.rmtree(_aside(path))
+
+
+def clear_directory(path: Path) -> None:
+    """Remove a folder, if it is there; of a link to one, what is in it."""
+    if not path.is_symlink():
+        if path.exists():
+            remove_directory(path)
+        return
+    for child in path.iterdir() if path.is_dir() else ():
+        if child.is_dir() and not child.is_symlink():
+            remove_directory(child)
+        else:
+            child.unlink()
+
+
+def _aside(path: Path) -> Path:
+    """Give a folder a name under which it counts as half-written."""
     doomed = path.with_name(f".{path.name}.{os.getpid()}.removed.partial")
     shutil.rmtree(doomed, ignore_errors=True)  # of a killed process that had our number
-    path.replace(doomed)
-    shutil.rmtree(doomed)
+    return path.replace(doomed)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written in a folder."""
     for leftover in folder.glob(".*.partial"):
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from seq2seq.config import (
 )
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import read_corpus, read_lines, write_lines
-from seq2seq.errors import Interrupted, RecipeError
+from seq2seq.errors import Interrupted, RecipeError, TrainingError
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
 from seq2seq.files import atomic_directory, remove_directory, write_json
@@ -59,11 +60,10 @@ class Pipeline:
         self.report, self.record = report, record
         self.languages = (self.config.data.source_language, self.config.data.target_language)
         self.folder = RunFolder(run, self.languages)
-        self.local = find_local(local, self.languages) if local else None
+        self.local = find_local(local, self.languages, report) if local else None
         self.settings = flat(config_to_dict(self.config))
         self.synthetic = synthetic_corpora(config, self.folder)
         self._overwritten: dict[str, dict[str, Any] | None] = {}
-        self._check_precision()
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order."""
@@ -135,8 +135,12 @@ class Pipeline:
             work=self.evaluate,
         )
 
-    def _check_precision(self) -> None:
-        """Refuse before training, not after it, to translate on a GPU in what GPUs have not got."""
+    def check_precision(self) -> None:
+        """Refuse before training, not after it, to translate on a GPU in what GPUs have not got.
+
+        Raises:
+            DecodingError: which names the device.
+        """
         if self.config.decoding.precision == "int8":  # all else any device has, and what is imported takes a second
             from seq2seq.decoding.engine import check_precision
             from seq2seq.devices import choose_device
@@ -332,7 +336,7 @@ class Pipeline:
         self._note_training("train", self.run, there, self._training_settings(), digests(self._training_text()))
         tokenizer = None if there or not self._forward_models() else self._tokenizer_of_all(self.run)
         config = self._training_config()
-        with _can_go_on():
+        with _can_go_on(self.run):
             train(config, self.run, tokenizer=tokenizer, device=self.device, resume=there, overwrite=not there)
         if not there:
             self.record.entries.pop("average", None)  # of the training that was there before
@@ -379,7 +383,7 @@ class Pipeline:
             refuse_other_text(run, entry["text"], text)
         self._note_training(stage.name, run, there, stage.settings, text)
         given = None if there else tokenizer()
-        with _can_go_on():
+        with _can_go_on(run):
             train(config, run, tokenizer=given, device=self.device, resume=there, overwrite=not there)
         self.record.entries[stage.name].pop("discard", None)
         if self.config.recipe.average:
@@ -584,12 +588,19 @@ def _remove_means(run: Path, names: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _can_go_on() -> Iterator[None]:
-    """Say that an interrupted training goes on with the recipe."""
+def _can_go_on(run: Path) -> Iterator[None]:
+    """Say that an interrupted training goes on with the recipe, and how one that failed may, with other settings."""
     try:
         yield
     except Interrupted:
         raise Interrupted("training stopped, and saved; the same command without --overwrite goes on") from None
+    except TrainingError as error:
+        if "--resume" not in str(error):
+            raise
+        place = shlex.quote(str(run))
+        raise TrainingError(
+            f"{error} (`seq2seq train {place}/config.toml --output {place} --resume --set ...`, then the recipe again)"
+        ) from None
 
 
 def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None]:

@@ -180,6 +180,8 @@ def _do(stage: Stage, pipeline: Pipeline) -> None:
     if pipeline.record.is_done(stage):
         pipeline.report(f"== {stage.name}: done already")
     else:
+        if stage.name != "evaluate":  # which translates no more
+            pipeline.check_precision()
         pipeline.report(f"== {stage.name}")
         pipeline.record.run(stage)
 

@@ -129,10 +129,13 @@ class SyntheticCorpus:
         decoding = self._decoding()
 
         def translate(texts: list[str], number: int) -> list[str]:
-            nonlocal translator
+            nonlocal translator, decoding
             from seq2seq.decoding.translator import Translator
+            from seq2seq.devices import choose_device
 
             translator = translator or Translator.load(self.model, device)
+            if decoding.precision == "int8" and choose_device(device).type != "cpu":  # a teacher's own setting
+                decoding = replace(decoding, precision="float32")
             # Samples depend on the seed and the place in the block, which must not be the same in each block.
             found = translator.translate(texts, replace(decoding, seed=decoding.seed + number))
             return [translation.text for translation in found]

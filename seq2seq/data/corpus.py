@@ -83,6 +83,16 @@ def read_lines(path: Path | str) -> Iterator[str]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def check_uncompressed(path: Path) -> None:
+    """Refuse to write a file whose name says that it is compressed.
+
+    Raises:
+        DataError: which says what to do.
+    """
+    if path.suffix.lower() in (".gz", ".zst"):
+        raise DataError(f"{path}: compressed text is read but not written; take {path.suffix} off the name")
+
+
 def write_lines(path: Path | str, lines: Iterable[str]) -> int:
     r"""Write lines as UTF-8 text, each ended by `\n`; the file appears when it is complete. Returns their number.
 
@@ -90,8 +100,7 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
         DataError: if a line holds a line feed or what UTF-8 cannot say, or the name asks for compression.
     """
     path = Path(path)
-    if path.suffix.lower() == ".gz":
-        raise DataError(f"{path}: compressed text is read but not written; take .gz off the name")
+    check_uncompressed(path)
     number = 0
     with atomic_write(path) as file:
         for line in lines:

@@ -32,6 +32,7 @@ _WIDESPREAD = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja")
 
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WIDTHS = {"FULLWIDTH", "HALFWIDTH"}  # of letters that are else as usual
+_CAPITAL_AT_END = re.compile(r"(?<=([^\W\d_]))[ÃÂ](?=—|[»”’…–](?![^\W\d_]))")
 _NON_ASCII = re.compile("[^\x00-\x7f]+")
 _NUMBER = re.compile(r"\d+(?:[.,’'\u00a0\u202f ]\d+)*")
 _NO_DIGIT = re.compile(r"\D")
@@ -167,6 +168,8 @@ def was_misread(text: str) -> bool:
         return False
     if "\ufffd" in text:
         return True
+    # The end of a word in capitals, such as MANHÃ, and a mark after it.
+    text = _CAPITAL_AT_END.sub(lambda found: "" if found[1].isupper() else found[0], text)
     found = [read for chars in _NON_ASCII.findall(text) if (read := _as_utf8(chars))]
     letters = "".join(read for read in found if all(map(_is_latin, read)))
     return len(letters) > 1 or any(map(_is_surely_european, found))

@@ -143,7 +143,7 @@ class Tokenizer:
                 with atomic_write(partial / _INFO) as file:
                     file.write(tomli_w.dumps(self._info()))
         except OSError as error:
-            raise TokenizerError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
+            raise TokenizerError(f"{folder}: cannot write the tokenizer: {error.strerror or error}") from None
 
     def _info(self) -> dict[str, Any]:
         """What tokenizer.toml says."""
@@ -224,6 +224,8 @@ def check_output(folder: Path) -> None:
     """Refuse an output folder in which something else than a tokenizer would be lost."""
     if folder.exists() and not folder.is_dir():
         raise TokenizerError(f"{folder}: is a file; name a folder for the tokenizer")
+    if Path.cwd().is_relative_to(folder.resolve()):  # which is replaced as a whole
+        raise TokenizerError(f"{folder}: is the current folder, or holds it; name a folder of its own")
     if folder.is_dir():
         ours = {_INFO, *(f"{name}.model" for name in chain(*_SIDES)), *MARIAN_FILES}
         others = sorted(path.name for path in folder.iterdir() if path.name not in ours)

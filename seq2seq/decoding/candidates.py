@@ -59,6 +59,10 @@ class CandidateEngine:
             raise DecodingError(f"`decoding.mbr` = {config.mbr}: a reverse model chooses already; leave one out")
         self._engine.check(self._settings(config))
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Have the engine make ready."""
+        self._engine.prepare(self._settings(config))
+
     def batch_size(self, config: DecodingConfig) -> int:
         """Sentences to search together, so that candidates are no more than the hypotheses of a plain beam search."""
         if not self._chooses(config):

@@ -89,6 +89,9 @@ class Ctranslate2Engine:
         if config.sample:
             self._set_seed(config.seed % 2**32)
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Be ready already."""
+
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first; samples are drawn by CTranslate2's own generator."""
         found = self._search(tasks, config, max(task.greatest for task in tasks))

@@ -73,6 +73,9 @@ class Engine(Protocol):
             DecodingError: which names the setting.
         """
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Make what all searches need, so that processes that are forked then share it."""
+
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first, by the search that the settings ask for."""
 
@@ -112,6 +115,10 @@ class TorchEngine:
             )
         check_precision(config, self.model.positions.device)
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Lay out the weights."""
+        self.model_in(config.precision)
+
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first."""
@@ -129,6 +136,7 @@ class TorchEngine:
             for found in search_steps(step, cache, listed, tasks, config, device)
         ]
 
+    @torch.inference_mode()
     def model_in(self, precision: WeightPrecision) -> InferenceModel:
         """The model with its weights laid out for a precision."""
         with self._preparing:

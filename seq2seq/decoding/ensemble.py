@@ -87,6 +87,11 @@ class EnsembleEngine:
         """
         self.members[0].check(config)
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Lay out the weights of all members."""
+        for member in self.members:
+            member.prepare(config)
+
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first."""

@@ -120,6 +120,9 @@ class OnnxEngine:
                     f"`decoding.{name}` = {str(value).lower()}: the onnx engine cannot; use --engine torch"
                 )
 
+    def prepare(self, config: DecodingConfig) -> None:
+        """Be ready already."""
+
     @torch.inference_mode()
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first."""

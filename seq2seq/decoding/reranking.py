@@ -73,6 +73,13 @@ def rerank(
     )
 
 
+def reweighted(hypotheses: Sequence[Hypothesis], change: float) -> list[Hypothesis]:
+    """Hypotheses with the weight of their reverse scores changed by so much; the best first."""
+    return best_first(
+        [each._replace(score=each.score + change * (each.reverse_score or 0.0)) for each in hypotheses]
+    )
+
+
 def beyond_the_model(length: int, reverse_score: float | None, config: DecodingConfig) -> float:
     """What a translation of `length` tokens gets beside the model's own score."""
     return config.length_reward * length + config.reverse_weight * (reverse_score or 0.0)

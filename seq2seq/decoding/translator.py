@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.candidates import CandidateEngine
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
-from seq2seq.decoding.reranking import ReverseModel, beyond_the_model
+from seq2seq.decoding.reranking import ReverseModel, beyond_the_model, reweighted
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
@@ -31,6 +31,7 @@ Progress = Callable[[int], object]  # is called with the number of sentences don
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_IN_CHUNK = 16  # of a stream: enough to sort by length, few enough that output is not long in coming
+_BATCHES_OF_WORKER = 4  # in a chunk, at the end of which workers wait for each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,17 @@ class Translation:
 
     source: str
     text: str
-    hypotheses: tuple[Hypothesis, ...] = ()  # n_best of them, best first; none if the source is blank
+    # n_best of them, best first; the i-th of a text that was split is of the i-th of each part; none if it is blank
+    hypotheses: tuple[Hypothesis, ...] = ()
     n_best: tuple[str, ...] = ()  # the text of each hypothesis
-
-    def reweighted(self, change: float) -> Translation:
-        """What is chosen from the n-best list if the weight of the reverse scores is higher by `change`."""
-        found = [
-            (each._replace(score=each.score + change * (each.reverse_score or 0.0)), text)
-            for each, text in zip(self.hypotheses, self.n_best, strict=True)
-        ]
-        if not found:
-            return self
-        hypotheses, n_best = zip(*sorted(found, key=lambda pair: -pair[0].score), strict=True)
-        return Translation(self.source, n_best[0], hypotheses, n_best)
 
 
 class Translator:
     """Translates raw text with a model, or another engine, and its tokenizer.
 
     What comes out for a sentence depends on that sentence and the settings (and in sampling on its place in the input),
-    not on the sentences beside it or the size of batches. A model works in float32 on the device that it is on.
+    not on the sentences beside it or the size of batches: but for int8 and shortlists: a batch is rounded, and has
+    its tokens chosen, as a whole. A model works in float32 on the device that it is on.
 
     Attributes:
         engine, tokenizer: what it translates with.
@@ -124,17 +116,37 @@ class Translator:
             raise DecodingError(f"translate({texts[:40]!r}): got a text; give a list of sentences, translate([text])")
         return self._translate(list(texts), 0, config or self.config, progress)
 
+    def translate_by_weights(
+        self, texts: Sequence[str], weights: Sequence[float], progress: Progress | None = None
+    ) -> list[list[Translation]]:
+        """For each of several weights of the reverse model what `translate` gives with it; there is one search for all.
+
+        Raises:
+            DecodingError, TokenizerError: as `translate`.
+        """
+        settings = [replace(self.config, reverse_weight=weight) for weight in weights]
+        plain = replace(self.config, reverse_weight=0.0)
+        found = self._hypotheses(texts, 0, plain, progress)
+        return [
+            [
+                self._assemble(text, [reweighted(part, config.reverse_weight) for part in parts], config)
+                for text, parts in zip(texts, found, strict=True)
+            ]
+            for config in settings
+        ]
+
     def stream(self, lines: Iterable[str], config: DecodingConfig | None = None) -> Iterator[Translation]:
         """Translate sentences while they arrive, in order: one by one, or many at once when they pile up.
 
-        Memory does not grow with the input. The result is that of `translate`.
+        Memory does not grow with the input. The result is that of `translate`, but for what a batch shares.
 
         Raises:
             DecodingError: as `translate`; and whatever reading the lines raises.
         """
         config = config or self.config
         done = 0
-        with closing(as_they_come(lines, _BATCHES_IN_CHUNK * config.batch_size)) as chunks:
+        batches = max(_BATCHES_IN_CHUNK, _BATCHES_OF_WORKER * self.engine.workers)
+        with closing(as_they_come(lines, batches * config.batch_size)) as chunks:
             for chunk in chunks:
                 yield from self._translate(chunk, done, config, None)
                 done += len(chunk)
@@ -143,13 +155,20 @@ class Translator:
         self, texts: Sequence[str], first: int, config: DecodingConfig, progress: Progress | None
     ) -> list[Translation]:
         """Translate texts, of which the first is sentence number `first` of the input, counted from 0."""
+        found = self._hypotheses(texts, first, config, progress)
+        return [self._assemble(text, parts, config) for text, parts in zip(texts, found, strict=True)]
+
+    def _hypotheses(
+        self, texts: Sequence[str], first: int, config: DecodingConfig, progress: Progress | None
+    ) -> list[list[list[Hypothesis]]]:
+        """Of each text, for each of its parts, what is found, best first."""
         parts = self._parts(texts, first, config)
         if progress is not None:
             progress(len(texts) - len({part.sentence for part in parts}))  # the blank ones
-        found: dict[int, list[list[Hypothesis]]] = {}  # of each sentence, for each of its parts
+        found: list[list[list[Hypothesis]]] = [[] for _ in texts]
         for part, hypotheses in zip(parts, self._search_all(parts, config, progress), strict=True):
-            found.setdefault(part.sentence, []).append(hypotheses)
-        return [self._assemble(text, found.get(first + i, []), config) for i, text in enumerate(texts)]
+            found[part.sentence - first].append(hypotheses)
+        return found
 
     def _parts(self, texts: Sequence[str], first: int, config: DecodingConfig) -> list[_Part]:
         """The tokens of all texts but the blank ones; too long a text is split, or refused."""
@@ -224,7 +243,6 @@ class Translator:
         for row in list(zip(*parts, strict=False))[: config.n_best]:  # the i-th best of each part
             text = join_texts([self.tokenizer.decode_target(part.tokens) for part in row])
             joined.append((_join(row, config), text))
-        joined.sort(key=lambda pair: -pair[0].score)
         hypotheses, n_best = zip(*joined, strict=True)
         return Translation(source, n_best[0], hypotheses, n_best)
 

@@ -47,6 +47,7 @@ class Workers:
             yield from (self._engine.search(batch, config) for batch in batches)
         elif self._engine.in_processes and sys.platform == "linux":
             if self._pool is None:
+                self._engine.prepare(config)
                 self._pool = _processes(self._engine)
                 # When the object goes, or the program ends; what is left to the interpreter's end complains there.
                 weakref.finalize(self, self._pool.shutdown)
@@ -59,7 +60,8 @@ class Workers:
                     "OMP_NUM_THREADS=1"
                 ) from None
         else:
-            with _one_thread_each(), ThreadPoolExecutor(self._engine.workers) as pool:
+            workers = self._engine.workers  # maybe the number of torch's threads, so asked before that changes
+            with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
                 yield from pool.map(lambda batch: self._engine.search(batch, config), batches)
 
 

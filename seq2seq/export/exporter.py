@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +20,9 @@ from seq2seq.config import (
 )
 from seq2seq.decoding.loading import load_engine
 from seq2seq.errors import ExportError
-from seq2seq.export.output import MARK
+from seq2seq.export.output import mark
 from seq2seq.export.verification import EngineModel, Foreign, Report, sample_sentences, verify
-from seq2seq.files import atomic_directory, write_json
+from seq2seq.files import atomic_directory
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def export(
     with atomic_directory(output) as folder:
         _warn_of_rules(loaded.config.decoding, form)
         _write(loaded, form, folder, quantization)
-        write_json(folder / MARK, {"format": form, "quantization": quantization, "seq2seq": version("seq2seq")})
+        mark(folder, format=form, quantization=quantization)
         if verified:
             report = verify(
                 loaded,
@@ -98,7 +97,7 @@ def open_export(form: Format, folder: Path) -> Foreign:
 
 def _warn_of_rules(decoding: DecodingConfig, form: Format) -> None:
     """Say which of a run's ways of choosing a translation stay behind."""
-    names = ["mbr", "length_reward"]
+    names = ["mbr", "length_reward", "precision", "shortlist"]
     names += {"onnx": ["min_length_ratio", "no_repeat_ngram"], "ctranslate2": ["min_length_ratio"]}.get(form, [])
     for name in names:
         value = getattr(decoding, name)
@@ -121,7 +120,9 @@ def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantiza
 
             onnx.write(loaded, folder)
     if form != "huggingface":  # whose config.json says it all
-        save_config(without_data(loaded.config), folder / "config.toml")
+        # Whose weights are in what precision, was asked for; a shortlist is made for our own search alone.
+        decoding = replace(loaded.config.decoding, precision="float32", shortlist=False)
+        save_config(without_data(replace(loaded.config, decoding=decoding)), folder / "config.toml")
 
 
 def without_data(config: Config) -> Config:

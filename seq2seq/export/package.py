@@ -27,6 +27,7 @@ from seq2seq.data.lexicon import Lexicon
 from seq2seq.errors import DataError, ExportError
 from seq2seq.export.card import Card, write_card
 from seq2seq.export.exporter import Format, export, without_data
+from seq2seq.export.output import mark
 from seq2seq.files import atomic_directory, sha256_of, write_json
 
 
@@ -68,6 +69,7 @@ def package(
             export(loaded, form, partial / form)
             say(f"{form}: written and verified")
         write_card(partial / "README.md", _card(loaded, folder, publication, lock))
+        mark(partial, format="package")
 
 
 def lock_of(config: Config, tokenizer_hash: str) -> dict[str, Any]:

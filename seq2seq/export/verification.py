@@ -272,7 +272,7 @@ class _Comparison:
     def _translate(self, beam_size: int, patience: float = 1.0) -> _Translated:
         config = replace(
             self.ours.config.decoding, beam_size=beam_size, n_best=1, sample=False, min_length_ratio=0.0,
-            no_repeat_ngram=0, patience=patience,
+            no_repeat_ngram=0, patience=patience, precision="float32", shortlist=False,
         )  # fmt: skip
         if config.length_penalty_form != "power":  # which is all that others have
             config = replace(config, length_penalty_form="power", length_penalty=1.0)

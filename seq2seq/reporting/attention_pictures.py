@@ -43,7 +43,8 @@ def pictures(
         translations: by that run.
         tag: that stood before each source.
     """
-    found = [drawable for each in translations if (drawable := _in_tokens(tokenizer, each, tag))]
+    limit = model.config.max_length
+    found = [drawable for each in translations if (drawable := _in_tokens(tokenizer, each, tag, limit))]
     return [_picture(model, tokenizer, found[i]) for i in spread(len(found), _PICTURES)]
 
 
@@ -102,15 +103,16 @@ class _Tokens(NamedTuple):
     names: list[str]
 
 
-def _in_tokens(tokenizer: Tokenizer, translation: Translation, tag: str) -> _Tokens | None:
-    """The tokens of a sentence; None for what makes no good picture."""
+def _in_tokens(tokenizer: Tokenizer, translation: Translation, tag: str, limit: int) -> _Tokens | None:
+    """The tokens of a sentence; None for what makes no good picture, or is longer than the model takes."""
     if not translation.hypotheses:
         return None
     text = translation.source.removesuffix("\r")
     text = f"{tag} {text}" if tag else text
     (source,), target = tokenizer.encode_source([text]), list(translation.hypotheses[0].tokens)
     names = [*tokenizer.source_pieces(text), "end"]
-    if len(names) != len(source) or not all(_SHORTEST <= size <= _LONGEST for size in (len(source), len(target) + 1)):
+    longest = min(_LONGEST, limit)
+    if len(names) != len(source) or not all(_SHORTEST <= size <= longest for size in (len(source), len(target) + 1)):
         return None
     return _Tokens(translation.source, source, target, names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import ConfigError, DataError, TrainingError
+from seq2seq.files import clear_directory
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
 from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
@@ -192,6 +192,6 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
 def clear_run(run: Path) -> None:
     """Remove what training writes, and nothing else that may lie in the folder."""
     for name in FOLDERS:
-        shutil.rmtree(run / name, ignore_errors=True)
+        clear_directory(run / name)
     for name in _FILES:
         (run / name).unlink(missing_ok=True)

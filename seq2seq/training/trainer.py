@@ -166,8 +166,8 @@ class _Trainer:
         )
         part = f", {trained:,} of them trained ({trained / size:.1%})" if trained < size else ""
         self.tell(
-            f"{len(self.feed):,} training pairs ({counts}), {size:,} parameters{part}, on {device} in "
-            f"{self.steps.precision}, processes: {group.size}"
+            f"{len(self.feed):,} training pairs{f' ({counts})' if counts else ''}, {size:,} parameters{part}, on "
+            f"{device} in {self.steps.precision}, processes: {group.size}"
         )
 
     def loop(self) -> None:
@@ -205,7 +205,7 @@ class _Trainer:
                 self._report(meter, rate, norm)
                 meter.reset()
             if config.validate_every and state.step % config.validate_every == 0:
-                scores = self._validate()
+                scores = self._validate_or_save()
             every = config.checkpoint_every or config.validate_every or config.steps
             if scores is not None or state.step % every == 0:  # what was validated may be the best
                 self._save(scores)
@@ -292,12 +292,29 @@ class _Trainer:
         self.journal.write({"step": self.state.step, "training_seconds": round(self.clock.seconds, 3), **record})
         return scores
 
+    def _validate_or_save(self) -> Mapping[str, float] | None:
+        """As `_validate`; if it fails, the steps since the last checkpoint are not lost.
+
+        Raises:
+            Interrupted: if it failed since a signal that is to end training has ended processes that translated.
+        """
+        try:
+            return self._validate()
+        except Exception:
+            self._write(None, interrupted=True)
+            if self.stop_requested and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
+                raise self._interrupted() from None
+            raise
+
     def _save(self, scores: Mapping[str, float] | None, interrupted: bool = False) -> None:
+        self._write(scores, interrupted)
+        self.group.wait()
+
+    def _write(self, scores: Mapping[str, float] | None, interrupted: bool) -> None:
         if self.group.is_first and self.state.step:
             config = self.config.training
             self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores, interrupted)
             prune(self.run, config.keep_checkpoints, config.validation_metric)
-        self.group.wait()
 
     def _complete_last(self) -> None:
         """Validate the last checkpoint if it was saved without, as one that was due, or by an interruption."""
@@ -317,12 +334,15 @@ class _Trainer:
     def _say_end(self, stop: str) -> None:
         trained = f"{self.state.step:,} steps in {duration(self.clock.seconds)} of training"
         if stop == "interrupted":
-            raise Interrupted(
-                f"stopped at step {self.state.step:,}, and saved; the same command with --resume (in place of "
-                "--overwrite) goes on"
-            )
+            raise self._interrupted()
         found = best(self.run, self.config.training.validation_metric)
         self.tell(f"{stop}: {trained}; best checkpoint: {found}")
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"stopped at step {self.state.step:,}, and saved; the same command with --resume (in place of "
+            "--overwrite) goes on"
+        )
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from seq2seq.checkpoint import checkpoints
 from seq2seq.config import Config, DecodingConfig
@@ -104,6 +105,22 @@ def test_unexpected_error_is_one_line(seq2seq, monkeypatch, tmp_path):
     outcome = seq2seq("train", tmp_path / "config.toml", "--output", tmp_path / "run")
     assert outcome.status == 1
     assert outcome.stderr == "seq2seq: internal error: RuntimeError: two lines; SEQ2SEQ_DEBUG=1 shows where\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+     torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 20 MiB")],
+)  # fmt: skip
+def test_want_of_memory_is_one_line_with_a_remedy(seq2seq, monkeypatch, trained_run, error):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.delenv("SEQ2SEQ_DEBUG", raising=False)
+    monkeypatch.setattr("seq2seq.decoding.translator.Translator._search_all", fail)
+    outcome = seq2seq("translate", trained_run, stdin=b"a\n")
+    assert outcome.status == 1 and outcome.stderr.count("\n") == 1
+    assert "error: not enough memory (" in outcome.stderr and "--batch-size" in outcome.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to write to")
@@ -424,6 +441,8 @@ def test_a_run_that_translates_back_chooses(seq2seq, trained_run, turned_run, co
     assert alone["bleu"] == rows[1]["bleu"]
     outcome = seq2seq("translate", trained_run, "--rerank-by", trained_run, stdin=source)
     assert (outcome.status, outcome.stdout) == (1, b"") and "translates de to en" in outcome.stderr
+    both = ("--reverse-weights", "1", "--reverse-weight", 2)
+    assert "leave one out" in seq2seq("evaluate", trained_run, *options, *both, *files).stderr
     for weights in ("a", "-1", "nan"):
         assert seq2seq("evaluate", trained_run, *options, "--reverse-weights", weights, *files).status == 2
     assert seq2seq("evaluate", trained_run, "--reverse-weights", "1", *files).status == 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from seq2seq.config import load_config, save_config
 from tests.conftest import Command
 
 ctranslate2 = pytest.importorskip("ctranslate2")
@@ -69,6 +71,20 @@ def test_an_int8_model_reports_its_cost(trained_run: Path, corpus: Path, seq2seq
     assert seq2seq("translate", tmp_path / "q", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
 
 
+def test_a_run_that_decodes_in_its_own_way_is_exported_faithfully(
+    trained_run: Path, seq2seq: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = load_config(run / "config.toml")
+    decoding = replace(config.decoding, precision="int8", shortlist=True)
+    save_config(replace(config, decoding=decoding), run / "config.toml")
+    done = seq2seq("export", run, "--format", "ctranslate2", "--output", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    assert "`decoding.precision` = 'int8'" in done.stderr and "`decoding.shortlist` = True" in done.stderr
+    assert seq2seq("translate", tmp_path / "out", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
+
+
 @pytest.mark.parametrize("broken", ["a transposed weight", "shifted positions"])
 def test_a_broken_export_is_caught(
     broken: str, trained_run: Path, seq2seq: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +131,7 @@ def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp
         (("export", "NONE", "--format", "ctranslate2", "--output", "NEW"), "no such run"),
         ((*EXPORT, "--output", "NEW", "--verify", "NONE"), "no such file"),
         ((*EXPORT, "--output", "NEW", "--verify", "EMPTY"), "no sentence to compare"),
+        (("translate", "HF"), "is an export for another engine; name the run"),
         (("translate", "CT2"), "is an export for ctranslate2; add --engine ctranslate2"),
         (("evaluate", "CT2", "--source", "EMPTY", "--reference", "EMPTY"), "is an export for ctranslate2"),
         (("translate", "CT2", "--engine", "onnx"), "is an export for ctranslate2; add --engine ctranslate2"),
@@ -131,13 +148,17 @@ def test_mistakes_are_one_line(
     (tmp_path / "there").mkdir()
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "letter").touch()
+    if "HF" in arguments:
+        (tmp_path / "hf").mkdir()
+        for name in ("model.safetensors", "config.json", "seq2seq.json"):
+            (tmp_path / "hf" / name).touch()
     if "CUT" in arguments:
         shutil.copytree(exported, tmp_path / "cut")
         (tmp_path / "cut" / "model.bin").write_bytes((exported / "model.bin").read_bytes()[:999])
     places = {
         "RUN": trained_run, "CT2": exported, "NONE": tmp_path / "none", "NEW": tmp_path / "new",
         "THERE": tmp_path / "there", "EMPTY": tmp_path / "empty", "CUT": tmp_path / "cut",
-        "OTHERS": tmp_path / "others",
+        "OTHERS": tmp_path / "others", "HF": tmp_path / "hf",
     }  # fmt: skip
     done = seq2seq(*(places.get(argument, argument) for argument in arguments), stdin=b"abc\n")
     errors = [line for line in done.stderr.splitlines() if "warning" not in line]

@@ -109,7 +109,9 @@ def test_local_files_are_found_by_the_names_in_use(tmp_path: Path, validation: s
 
 def test_of_several_test_sets_the_first_that_has_both_sides_is_the_main_one(tmp_path: Path) -> None:
     folder = fill(tmp_path, "train.de", "train.en", "test_a.de", "test_b.de", "test_b.en", "test_c.de", "test_c.en")
-    found = fetch.find_local(folder, ("de", "en"))
+    said: list[str] = []
+    found = fetch.find_local(folder, ("de", "en"), said.append)
+    assert said == [f"{folder}: test_a.de has no test_a.en beside it, so it is not taken"]
     assert [path.name for path in found["test"]] == ["test_b.de", "test_b.en"]
     assert [path.name for path in found["test_c"]] == ["test_c.de", "test_c.en"]
     assert found.keys() == {"train", "test", "test_c"}

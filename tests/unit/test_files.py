@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.files import atomic_directory, atomic_write, sha256_of, write_json
+from seq2seq.files import (
+    atomic_directory,
+    atomic_write,
+    clear_directory,
+    remove_leftovers,
+    sha256_of,
+    write_json,
+)
 
 
 class Crash(BaseException):
@@ -79,6 +86,30 @@ def test_a_failed_folder_leaves_nothing_behind_and_the_old_one_alone(tmp_path: P
         raise Crash
     assert names_in(tmp_path) == before
     assert not exists or names_in(path) == ["old"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    (disk / "old").touch()
+    link.symlink_to(disk)
+    with atomic_directory(link) as partial:
+        (partial / "new").touch()
+    assert link.is_symlink() and [path.name for path in disk.iterdir()] == ["new"]
+    (disk / "folder").mkdir()
+    (disk / "folder" / "file").touch()
+    clear_directory(link)
+    assert link.is_symlink() and not any(disk.iterdir())
+    clear_directory(disk)
+    clear_directory(disk)
+    assert not disk.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["link"]
+
+
+def test_a_link_that_is_left_over_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / ".tok.12.removed.partial").symlink_to(tmp_path / "disk")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]
 
 
 def test_json_is_readable_text_and_whole_or_not_there(tmp_path: Path) -> None:

@@ -89,5 +89,6 @@ def test_int8_on_a_gpu_is_refused_before_training(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(devices, "choose_device", torch.device)
     config = replace(CONFIG, decoding=DecodingConfig(precision="int8"))
     run = tmp_path / "run"
+    pipeline = Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))
     with pytest.raises(DecodingError, match="int8: is for CPUs, the device is cuda"):
-        Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))
+        pipeline.check_precision()

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from seq2seq import devices
 from seq2seq.checkpoint import CheckpointInfo
 from seq2seq.config import CorpusConfig, save_config
 from seq2seq.data.corpus import read_lines, write_lines
-from seq2seq.errors import ConfigError, DataError, Interrupted, RecipeError
+from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, RecipeError, TrainingError
 from seq2seq.files import write_json
 from seq2seq.going_on import is_discarded, refuse_changes, stamp
 from seq2seq.pipeline import Pipeline
@@ -327,6 +329,31 @@ def test_an_interrupted_training_goes_on_with_the_same_command(
     log.clear()
     run(recipe_file)
     assert log == ["resumed", *ALL[3:]]
+
+
+def test_a_training_that_failed_is_told_how_to_go_on(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TrainingError("the loss is not a number; then go on from the last checkpoint with --resume")
+
+    monkeypatch.setattr(trainer, "train", fail)
+    with pytest.raises(TrainingError, match=r"seq2seq train \S+run/config.toml --output \S+run --resume --set"):
+        run(recipe_file)
+
+
+def test_int8_is_refused_on_a_gpu_unless_nothing_is_left_to_do(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(devices, "choose_device", lambda name: torch.device("cuda"))
+        with pytest.raises(DecodingError, match="int8: is for CPUs, the device is cuda"):
+            run(recipe_file, "decoding.precision=int8")
+    assert not log
+    expected = run(recipe_file, "decoding.precision=int8").scores
+    log.clear()
+    monkeypatch.setattr(devices, "choose_device", lambda name: torch.device("cuda"))
+    assert run(recipe_file, "decoding.precision=int8").scores == expected and not log
 
 
 def test_a_leftover_of_a_killed_run_is_removed(recipe_file: Path, log: list[str]) -> None:

@@ -144,12 +144,18 @@ def test_text_that_was_decoded_wrongly_is_mojibake(text: str, wrong: str) -> Non
         assert on_either_side(is_mojibake, read)
 
 
+@pytest.mark.parametrize("text", ["HÃ”TEL", "SCHÃ–N", "schÃ¶n", "fÃ»r", "GRÃ–ÃŸe"])
+def test_marks_inside_words_are_mojibake(text: str) -> None:
+    assert on_either_side(is_mojibake, text)
+
+
 def test_replacement_characters_are_mojibake() -> None:
     assert on_either_side(is_mojibake, "ge\ufffdffnet")
 
 
 @pytest.mark.parametrize("text", ["MENÜ…", "Ä“", "ÄÖÜ", "Ö»", "日本語", "€", "“Ü”", "é…", "à «", "ÉTÉ", "Ñandú",
                                   "Pulse «SÍ» aquí", "LLEGÓ…", "“JÓ”", "«PERÒ»",
+                                  "“ATÉ AMANHÃ”", "«AMANHÃ»", "A MANHÃ—e a noite", "XÃ…",
                                   "PÅ…", "dziękuję ą", "Ä“ und ein Ö”"])  # fmt: skip
 def test_text_of_european_languages_is_no_mojibake(text: str) -> None:
     assert not on_either_side(is_mojibake, text)

@@ -161,6 +161,14 @@ class TestFolder:
         with pytest.raises(TokenizerError, match=r"joint\.model: .*(missing|damaged)"):
             Tokenizer.load(folder)
 
+    def test_the_current_folder_is_not_replaced(
+        self, tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        with pytest.raises(TokenizerError, match="is the current folder, or holds it"):
+            tokenizer.save(Path())
+
     def test_only_a_tokenizer_is_replaced(self, tokenizer: Tokenizer, folder: Path) -> None:
         tokenizer.save(folder)
         (folder / "thesis.txt").write_text("precious")

@@ -15,6 +15,7 @@ from seq2seq.config import (
     CorpusConfig,
     CurriculumConfig,
     DataConfig,
+    DiversificationConfig,
     PrepareConfig,
     TokenizerConfig,
     load_config,
@@ -81,6 +82,11 @@ def test_the_config_trains_on_what_was_prepared(config: Config, tmp_path: Path) 
         assert store.pairs(np.arange(len(store))) == pairs
         ids = tokenizer.encode_source([pair.source for pair in pairs])
         assert [row.tolist() for row in store.read(np.arange(len(store))).source] == ids
+
+
+def test_what_makes_more_text_is_left_to_recipes(config: Config, tmp_path: Path) -> None:
+    make_ready(replace(config, diversification=DiversificationConfig(models=1)), tmp_path / "out")
+    assert load_config(tmp_path / "out/config.toml").diversification == DiversificationConfig()
 
 
 def test_tags_are_in_the_text_once_and_are_pieces(config: Config, tmp_path: Path) -> None:

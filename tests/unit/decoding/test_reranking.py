@@ -69,14 +69,20 @@ def test_weight_none_is_the_plain_order(model, back, tokenizer, sentences) -> No
     assert [each.text for each in found] == [each.text for each in plain]
 
 
-def test_reweighted_lists_are_those_of_another_weight(model, back, tokenizer, sentences) -> None:
-    texts = [*sentences[:20], ""]
-    translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))
-    low, high = (translator.translate(texts, replace(CONFIG, reverse_weight=weight)) for weight in (0.1, 3.0))
-    changed = [each.reweighted(3.0 - 0.1) for each in low]
-    assert [each.n_best for each in changed] == [each.n_best for each in high]
-    assert [each.text for each in low] != [each.text for each in high]
-    assert changed[-1] == Translation("", "")
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, n_best=1, length_reward=0.3)])
+def test_by_weights_is_what_each_weight_gives(model, back, tokenizer, sentences, config) -> None:
+    texts = [*sentences[:20], "", ". ".join(sentences[:30])]  # the last one is split
+    translator = Translator(model, tokenizer, config, ReverseModel(back, tokenizer))
+    weights = (0.1, 3.0, 0.0)
+    together = translator.translate_by_weights(texts, weights)
+    singly = [translator.translate(texts, replace(config, reverse_weight=weight)) for weight in weights]
+    for found, expected in zip(together, singly, strict=True):
+        assert [each.n_best for each in found] == [each.n_best for each in expected]
+        for one, other in zip(found, expected, strict=True):
+            scores = ([each.score for each in made.hypotheses] for made in (one, other))
+            assert next(scores) == pytest.approx(next(scores), abs=1e-4)
+    assert len({tuple(each.text for each in found) for found in together}) == 3
+    assert together[0][-2] == Translation("", "")
 
 
 @pytest.mark.parametrize("reward", [0.4, -0.4])

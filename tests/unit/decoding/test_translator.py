@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.config import DecodingConfig
+from seq2seq.decoding.engine import Task
+from seq2seq.decoding.search import Hypothesis
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.translator import Translation, Translator, _lengths
 from seq2seq.errors import DecodingError, TokenizerError
@@ -172,6 +174,36 @@ def test_long_sentences_are_split_and_joined(translator, tokenizer, sentences, c
     if not config.sample:
         assert found[1] == found[3]
         assert_alike([found[0], found[4]], translator.translate(sentences[:2], config))
+
+
+class Splitting:
+    """Finds two translations of each part of a text; those of the second rank are better as a whole, being longer."""
+
+    max_length, workers, in_processes = 64, 1, False
+
+    def check(self, config: DecodingConfig) -> None:
+        pass
+
+    def prepare(self, config: DecodingConfig) -> None:
+        pass
+
+    def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
+        of_parts = {0: ((-0.5, 5), (-2.2, 20)), 1: ((-20.0, 10), (-20.1, 10))}
+        return [
+            [
+                Hypothesis((300 + rank,) * (length - 1), log_prob, log_prob / length)
+                for rank, (log_prob, length) in enumerate(of_parts[task.seed[2] % 2])
+            ][: config.n_best]
+            for task in tasks
+        ]
+
+
+def test_the_best_of_a_split_text_is_the_same_in_a_longer_list(tokenizer, sentences) -> None:
+    translator, text = Translator(Splitting(), tokenizer), ". ".join(sentences[:12])
+    one, several = (translator.translate([text], replace(BEAM, n_best=number))[0] for number in (1, 2))
+    assert one.text == several.text == several.n_best[0]
+    first, second = several.hypotheses
+    assert one.hypotheses == (first,) and second.score > first.score
 
 
 def test_parts_are_translated_as_sentences_are(translator, tokenizer, sentences) -> None:

@@ -35,6 +35,9 @@ class Fake:
     def check(self, config: DecodingConfig) -> None:
         pass
 
+    def prepare(self, config: DecodingConfig) -> None:
+        self.prepared_in = os.getpid(), config
+
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         (task,) = tasks
         match task.tokens[0]:
@@ -63,6 +66,32 @@ def test_results_come_in_order_from_several_workers_of_one_thread(in_processes: 
     processes, threads = ({result[place] for result in results} for place in (1, 2))
     assert len(processes) > 1 and os.getpid() not in processes if in_processes else len(threads) > 1
     assert torch.get_num_threads() == before
+
+
+def test_threads_are_as_many_as_torch_has_outside_of_them() -> None:
+    class Threaded(Fake):
+        """As our own engine where there are no processes."""
+
+        def __init__(self) -> None:
+            self.in_processes = False
+
+        @property
+        def workers(self) -> int:  # type: ignore[override]
+            return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert len({result[2] for result in found(Workers(Threaded()), *range(1, 31))}) > 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@linux
+def test_what_processes_share_is_made_before_they_are() -> None:
+    engine = Fake(2, True)
+    found(Workers(engine), 1, 2)
+    assert engine.prepared_in == (os.getpid(), CONFIG)
 
 
 @pytest.mark.parametrize(("workers", "tokens"), [(1, (1, 2, 3)), (4, (1,))])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExportError
-from seq2seq.export.output import check_output
+from seq2seq.export.output import check_output, mark
 
 
 @pytest.fixture
@@ -22,11 +22,22 @@ def test_a_new_folder_an_empty_one_and_an_earlier_export_are_taken(run: Path, tm
     for number, marks in enumerate(([], ["data.lock.json"], ["seq2seq.json"], ["translate.py", "model.bin"])):
         folder = tmp_path / f"made{number}"
         folder.mkdir()
-        for mark in marks:
-            (folder / mark).touch()
+        for name in marks:
+            (folder / name).touch()
         check_output(folder, run, overwrite=True)
         with pytest.raises(ExportError, match="is there already; --overwrite"):
             check_output(folder, run, overwrite=False)
+
+
+def test_what_came_into_an_export_later_is_not_lost(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "model.bin").touch()
+    mark(folder, format="ctranslate2")
+    check_output(folder, run, overwrite=True)
+    (folder / ".git").mkdir()
+    with pytest.raises(ExportError, match=r"holds \.git too, which would be lost"):
+        check_output(folder, run, overwrite=True)
 
 
 PARTS = ("runs/mine/checkpoints", "runs/mine/checkpoints/step_1")

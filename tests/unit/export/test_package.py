@@ -43,7 +43,7 @@ def test_it_holds_what_inference_needs_and_no_paths(trained_run: Path, tmp_path:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     (checkpoint,) = {name.split("/")[1] for name in files if name.startswith("checkpoints/")}
     assert files == {
-        "README.md", "config.toml", "data.lock.json", "lexicon.safetensors",
+        "README.md", "config.toml", "data.lock.json", "lexicon.safetensors", "seq2seq.json",
         "tokenizer/joint.model", "tokenizer/tokenizer.toml",
         f"checkpoints/{checkpoint}/model.safetensors", f"checkpoints/{checkpoint}/checkpoint.json",
     }  # fmt: skip

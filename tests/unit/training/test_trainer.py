@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info, update_info
+from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info, read_weights, update_info
 from seq2seq.config import (
     Config,
     CorpusConfig,
@@ -23,7 +24,7 @@ from seq2seq.config import (
     save_config,
 )
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import ConfigError, DataError, TokenizerError, TrainingError
+from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
@@ -113,6 +114,28 @@ def test_want_of_memory_is_told_with_what_to_do(
     monkeypatch.setattr(Steps, "gradients", gradients)
     with pytest.raises(TrainingError, match=r"out of memory after step 0; lower `training.batch_tokens`.*--resume"):
         train(config, tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_validation_that_fails_loses_no_step(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
+) -> None:
+    whole = train(with_training(config, checkpoint_every=100), tmp_path / "whole", device="cpu")
+
+    def fail(*_: object) -> dict[str, float]:
+        if signalled:  # it has ended the processes that translate, too
+            signal.raise_signal(signal.SIGTERM)
+        raise DecodingError("a worker process was killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seq2seq.training.trainer.validate", fail)
+        error, told = (Interrupted, "stopped at step 2, and saved") if signalled else (DecodingError, "was killed")
+        with pytest.raises(error, match=told):
+            train(with_training(config, checkpoint_every=100), tmp_path / "run", device="cpu")
+    assert [read_info(folder).step for folder in checkpoints(tmp_path / "run")] == [2]
+    run = train(with_training(config, checkpoint_every=100), tmp_path / "run", device="cpu", resume=True)
+    ours, theirs = (read_weights(latest(each)) for each in (run, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_without_validation_the_newest_is_best(config: Config, tmp_path: Path) -> None:
@@ -311,6 +334,15 @@ def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_pa
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == files
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
+
+
+def test_overwriting_begins_anew_where_checkpoints_lie_elsewhere(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run", device="cpu")
+    (run / "checkpoints").rename(tmp_path / "disk")
+    (run / "checkpoints").symlink_to(tmp_path / "disk")
+    train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
+    assert [read_info(folder).step for folder in checkpoints(run)] == [3]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["step_00000003"]
 
 
 def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config, tmp_path: Path) -> None:
