@@ -17,6 +17,7 @@ import torch
 
 from seq2seq.checkpoint import checkpoints
 from seq2seq.config import Config, DecodingConfig
+from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.settings import reference
 
 COMMANDS = (
@@ -362,6 +363,19 @@ def test_evaluate_agrees_with_translate_and_score(seq2seq, trained_run, corpus, 
     assert all(measure.keys() == {"score", "low", "high", "signature"} for measure in scored.values())
     table = seq2seq("evaluate", trained_run, *files)
     assert table.status == 0 and f"{scored['bleu']['score']:.2f}" in table.stdout.decode()
+
+
+def test_what_was_evaluated_before_an_error_is_not_lost(seq2seq, trained_run, corpus, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained_run, other)
+    (other / LEXICON).unlink()
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en", "--shortlist", "--json")
+    outcome = seq2seq("evaluate", trained_run, other, *files)
+    assert outcome.status == 1 and "the run has no lexicon" in outcome.stderr
+    (record,) = json.loads(outcome.stdout)
+    assert record["bleu"]["score"] >= 0
+    wrong = seq2seq("evaluate", trained_run, other, *files, "--n-best", 9, "--beam-size", 4)
+    assert (wrong.status, wrong.stdout) == (1, b""), "seen before anything is translated"
 
 
 def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run, sentences, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.config import CorpusConfig
+from seq2seq.config import Config, CorpusConfig
 from seq2seq.data.corpus import read_corpus, read_lines
 from seq2seq.training import forecast as forecast_module
 from seq2seq.training.forecast import Forecast
@@ -63,6 +63,20 @@ def test_the_doctor_looks_at_what_the_recipe_trains_on(
     again = seq2seq("doctor", "reverse", "--json")
     assert "== prepare: done already" in again.stderr
     assert json.loads(again.stdout)["figures"]["target_tokens"] == told["figures"]["target_tokens"]
+
+
+def test_a_copied_recipe_of_the_hub_is_a_recipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seq2seq_cli import recipes
+
+    languages = "[data]\nsource_language = 'de'\ntarget_language = 'en'\n"
+    (here / "mine.toml").write_text(f"{languages}[[data.train]]\ndataset = 'some/corpus'\n", encoding="utf-8")
+    fetched = Config()
+    monkeypatch.setattr("seq2seq.recipe.with_corpus", lambda *_, **__: fetched)
+    assert recipes.config_of("mine.toml", (), None).data.train[0].dataset == "some/corpus"
+    (here / "mine.py").touch()
+    assert recipes.config_of("mine.toml", (), None) is fetched
+    (here / "mine.toml").write_text(f"{languages}[[data.train]]\nsource = 'a'\ntarget = 'b'\n", encoding="utf-8")
+    assert len(recipes.config_of("mine.toml", (), None).data.train) == 1, "its text is here; the script is another's"
 
 
 @pytest.mark.parametrize("command", ["prepare", "doctor"])
