@@ -10,6 +10,7 @@ translated as if it were well written. An emoji is kept.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
@@ -33,6 +34,7 @@ for _row in _ROWS:
         _NEXT_TO[_left] = _NEXT_TO.get(_left, "") + _right
         _NEXT_TO[_right] = _NEXT_TO.get(_right, "") + _left
 _FINAL = ".!?…:;,。！？；：，、।؟۔"  # what ends a sentence or a clause
+_CODE = re.compile(r">>\S*<<")  # which prepared text has in front, and no tokenizer lists
 _EMOJI = tuple("😀😂😊😍😉😎😢😭😡🤔👍👎🙏👏💪🎉🔥🚀✅💡")
 
 
@@ -45,12 +47,12 @@ def noisy(
         pair: neither side empty.
         config: the rates.
         seed, epoch, number: of the training, and of the pair in the corpus; the noise is a function of these.
-        tags: first words of the source that are of these keep their form and their place.
+        tags: first words of the source that are of these, or a language's code of Marian, keep their form and place.
     """
     if config == NoiseConfig():
         return pair
     before, rest = "", pair.source
-    while (words := rest.partition(" "))[0] in tags and words[2]:
+    while ((words := rest.partition(" "))[0] in tags or _CODE.fullmatch(words[0])) and words[2]:
         before, rest = f"{before}{words[0]} ", words[2]
     added = _add(SentencePair(rest, pair.target), config, np.random.default_rng((seed, epoch, number, _STREAM)))
     return SentencePair(before + added.source, added.target)

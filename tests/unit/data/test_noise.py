@@ -88,10 +88,12 @@ def test_rates_are_shares() -> None:
 def test_a_tag_stays_what_it_is_and_where_it_is(kind: str) -> None:
     config = NoiseConfig(**{kind: 1.0})
     tagged = SentencePair(f"<2de> <bt> {ORDINARY.source}", ORDINARY.target)
+    of_marian = SentencePair(f">>fra<< {ORDINARY.source}", ORDINARY.target)
     for number in range(20):
         plain = noisy(ORDINARY, config, 1, 0, number)
         found = noisy(tagged, config, 1, 0, number, tags=("<bt>", "<2de>"))
         assert found == SentencePair(f"<2de> <bt> {plain.source}", plain.target)
+        assert noisy(of_marian, config, 1, 0, number).source == f">>fra<< {plain.source}"
 
 
 @pytest.mark.parametrize("kind", ["typos", *CASES])
