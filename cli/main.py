@@ -128,8 +128,8 @@ def _report(error: Exception) -> int:
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             told = " ".join(str(error).split())[:200]
             complain(
-                f"error: not enough memory ({told or 'no more was said'}); make batches smaller: --batch-size and "
-                "--beam-size of translations, training.batch_tokens"
+                f"error: not enough memory ({told or 'no more was said'}); end other programs, or make batches "
+                "smaller: --batch-size and --beam-size of translations, training.batch_tokens"
             )
         case _:
             complain(f"internal error: {type(error).__name__}: {error}; SEQ2SEQ_DEBUG=1 shows where")
@@ -138,7 +138,7 @@ def _report(error: Exception) -> int:
 
 def _is_of_memory(told: str) -> bool:
     """Whether an error of torch is one of memory: on a CPU it has no kind of its own."""
-    return "out of memory" in told.lower() or "can't allocate memory" in told
+    return any(words in told.lower() for words in ("out of memory", "can't allocate memory", "not enough memory"))
 
 
 def _debugging() -> bool:

@@ -20,7 +20,7 @@ def config_of(
     """The config of a TOML file, or of a recipe, whose corpus is fetched as `seq2seq recipe run` does it.
 
     A recipe is meant by a name that is no file, by `--data`, and by a TOML file with a script beside it that has no
-    training corpora, or some of the Hub.
+    training corpora, or one of the Hub that the script fetches.
 
     Args:
         name: of a recipe, or the path of a TOML file.
@@ -38,15 +38,21 @@ def config_of(
     is_config = path.suffix == ".toml" or path.is_file()
     if is_config and data is None:
         config = load_config(path, overrides)
-        # A copied recipe of the Hub names its corpus, of which the script beside it knows more.
-        is_on_hub = any(corpus.dataset for corpus in config.data.train)
-        if not path.with_suffix(".py").is_file() or (config.data.train and not is_on_hub):
+        corpora, script = config.data.train, path.with_suffix(".py")
+        # A copied recipe of the Hub names its corpus, of which the script beside it, if it is one, knows more.
+        may_be_copied = len(corpora) == 1 and corpora[0].dataset and script.is_file() and _fetches(script)
+        if not may_be_copied and (corpora or not script.is_file()):
             return config
     from seq2seq.recipe import load_recipe, with_corpus
 
     found = path if is_config else find_recipe(name)
     recipe = load_recipe(found, overrides)
     return with_corpus(recipe, run or default_run(found), data, cleaned=cleaned)
+
+
+def _fetches(script: Path) -> bool:
+    """Whether a script is a recipe's, and no other that has its name by chance."""
+    return "def fetch(" in script.read_text(encoding="utf-8", errors="replace")
 
 
 def _expanded(name: str) -> Path:

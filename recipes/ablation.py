@@ -25,6 +25,7 @@ from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.evaluation import Score, Scores, compare, score
 from seq2seq.fetch import say
+from seq2seq.files import remove_directory
 from seq2seq.recipe import Recipe, load_recipe, run_recipe
 
 # Every method off; the search is plain, and the weights are those of the best single checkpoint.
@@ -145,8 +146,12 @@ def _searched(recipe: Recipe, method: str, seed: int, run: Path, changes: Mappin
 
     languages = (recipe.config.data.source_language, recipe.config.data.target_language)
     source, reference = (list(read_lines(run / "data" / f"test.{language}")) for language in languages)
-    last = min(5, recipe.config.training.keep_checkpoints, len(checkpoints(run)))
-    translator = Translator.load(average(run, last=last) if method == MEAN else run)
+    if method == MEAN:
+        mean = average(run, last=min(5, recipe.config.training.keep_checkpoints, len(checkpoints(run))))
+        translator = Translator.load(mean)
+        remove_directory(mean)  # so that the run stays as it was
+    else:
+        translator = Translator.load(run)
     found = [each.text for each in translator.translate(source, replace(translator.config, **changes))]
     return Row(method, seed, 0.0, found, score(found, [reference], target_language=languages[1]))
 

@@ -128,7 +128,7 @@ def find_local(
 ) -> dict[str, tuple[Path, Path]]:
     """The pairs of text files in a folder: `train`, and `validation`, `test` and further test sets where there are any.
 
-    Of a further test set, one side alone is said, and not taken.
+    Of test sets, one side alone is said, and not taken.
 
     Raises:
         DataError: if there are no training files, or only one side of a pair.

@@ -72,21 +72,26 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
         doomed = _aside(path) if path.exists() else None
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if doomed is not None:
+                doomed.replace(path)
+            raise
         if doomed is not None:
-            shutil.rmtree(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_directory(path: Path) -> None:
     """Remove a folder so that, killed at any moment, it leaves either all of it or nothing under its name."""
-    shutil.rmtree(_aside(path))
+    shutil.rmtree(_aside(path), ignore_errors=True)
 
 
 def clear_directory(path: Path) -> None:
-    """Remove a folder, if it is there; of a link to one, what is in it."""
-    if not path.is_symlink():
+    """Remove a folder, if it is there; of a link to one, and where another disk is mounted, what is in it."""
+    if not (path.is_symlink() or path.is_mount()):
         if path.exists():
             remove_directory(path)
         return

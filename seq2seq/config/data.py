@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import unicodedata
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Literal
 
 from seq2seq.config.bounds import at_least, check_tag, within
@@ -162,17 +159,6 @@ class PrepareConfig:
             for script in getattr(self, name):
                 if not script.isupper():
                     raise ConfigError(f"`prepare.{name}`: {script!r}: write the script in capitals, such as LATIN")
-                if not _is_script(script):
-                    raise ConfigError(
-                        f"`prepare.{name}`: {script!r}: no character's Unicode name begins with it; there are LATIN, "
-                        "CYRILLIC, ARABIC, DEVANAGARI, CJK (for Han), HIRAGANA, KATAKANA, HANGUL and more"
-                    )
-
-
-@cache
-def _is_script(word: str) -> bool:
-    """Whether a character's Unicode name begins with a word: a third of a second for one that is none."""
-    return any(unicodedata.name(chr(code), "").startswith(f"{word} ") for code in range(sys.maxunicode + 1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -56,10 +57,17 @@ def filters_of(config: PrepareConfig, languages: tuple[str, str], sides: Sides |
         sides: what `drop_swapped` goes by.
 
     Raises:
-        ConfigError: if language identification is not installed, or does not know a language.
+        ConfigError: if there is no such script, or if language identification is not installed, or does not know a
+            language.
     """
     assert sides or not config.drop_swapped, "`drop_swapped` needs to know the corpus"
     scripts = (config.source_scripts, config.target_scripts)
+    for script in {*scripts[0], *scripts[1]}:
+        if not _is_script(script):
+            raise ConfigError(
+                f"`prepare.source_scripts`, `prepare.target_scripts`: {script!r}: no letter is of it; there are LATIN, "
+                "CYRILLIC, ARABIC, DEVANAGARI, CJK (for Han), HIRAGANA, KATAKANA, HANGUL and more"
+            )
     found = [
         Filter("empty", is_empty),
         Filter("mojibake", is_mojibake) if config.drop_mojibake else None,
@@ -133,9 +141,18 @@ def has_other_script(pair: SentencePair, scripts: tuple[Sequence[str], Sequence[
     return False
 
 
+def _is_script(name: str) -> bool:
+    """Whether letters have a script; half a second for one that none has."""
+    return any(_script_of(char) == name for code in range(sys.maxunicode + 1) if (char := chr(code)).isalpha())
+
+
 @cache
 def script_of(char: str) -> str:
     """The script of a character, by its Unicode name; empty if it has none."""
+    return _script_of(char)
+
+
+def _script_of(char: str) -> str:
     words = unicodedata.name(char, "").split(" ")
     return words[1] if words[0] in _WIDTHS and len(words) > 1 else words[0]
 
@@ -162,14 +179,15 @@ def was_misread(text: str) -> bool:
 
     Characters beyond ASCII that, as bytes of Windows-1252 or Latin-1, are UTF-8 of letters or punctuation of Europe,
     are taken for it. `MENÜ…`, whose end is UTF-8 of a Syriac letter, is not; nor is `Ä“`, of the Latin letter `ē`, but
-    two such letters are.
+    two such letters are; nor the end of `MANHÃ…`, once in a text.
     """
     if text.isascii():
         return False
     if "\ufffd" in text:
         return True
-    # The end of a word in capitals, such as MANHÃ, and a mark after it.
-    text = _CAPITAL_AT_END.sub(lambda found: "" if found[1].isupper() else found[0], text)
+    forgiven = [found.span() for found in _CAPITAL_AT_END.finditer(text) if found[1].isupper()]
+    if len(forgiven) == 1:
+        text = f"{text[: forgiven[0][0]]}{text[forgiven[0][1] :]}"
     found = [read for chars in _NON_ASCII.findall(text) if (read := _as_utf8(chars))]
     letters = "".join(read for read in found if all(map(_is_latin, read)))
     return len(letters) > 1 or any(map(_is_surely_european, found))

@@ -49,8 +49,8 @@ class Translator:
     """Translates raw text with a model, or another engine, and its tokenizer.
 
     What comes out for a sentence depends on that sentence and the settings (and in sampling on its place in the input),
-    not on the sentences beside it or the size of batches: but for int8 and shortlists: a batch is rounded, and has
-    its tokens chosen, as a whole. A model works in float32 on the device that it is on.
+    not on the sentences beside it or the size of batches; but in int8 and with shortlists, where a batch is rounded and
+    has its tokens chosen as a whole. A model works on the device that it is on.
 
     Attributes:
         engine, tokenizer: what it translates with.
@@ -122,6 +122,7 @@ class Translator:
         """For each of several weights of the reverse model what `translate` gives with it; there is one search for all.
 
         Raises:
+            ConfigError: if a weight is out of bounds.
             DecodingError, TokenizerError: as `translate`.
         """
         settings = [replace(self.config, reverse_weight=weight) for weight in weights]

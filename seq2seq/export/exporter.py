@@ -61,7 +61,7 @@ def export(
         raise ExportError(f"--quantization {quantization}: is for ctranslate2; the format {form} has float32 weights")
     report = None
     with atomic_directory(output) as folder:
-        _warn_of_rules(loaded.config.decoding, form)
+        _warn_of_rules(loaded.config.decoding, form, quantization)
         _write(loaded, form, folder, quantization)
         mark(folder, format=form, quantization=quantization)
         if verified:
@@ -95,9 +95,9 @@ def open_export(form: Format, folder: Path) -> Foreign:
             return HuggingFaceModel.load(folder)
 
 
-def _warn_of_rules(decoding: DecodingConfig, form: Format) -> None:
+def _warn_of_rules(decoding: DecodingConfig, form: Format, quantization: Quantization) -> None:
     """Say which of a run's ways of choosing a translation stay behind."""
-    names = ["mbr", "length_reward", "precision", "shortlist"]
+    names = ["mbr", "length_reward", "shortlist", *(["precision"] if quantization == "float32" else [])]
     names += {"onnx": ["min_length_ratio", "no_repeat_ngram"], "ctranslate2": ["min_length_ratio"]}.get(form, [])
     for name in names:
         value = getattr(decoding, name)
@@ -120,7 +120,7 @@ def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantiza
 
             onnx.write(loaded, folder)
     if form != "huggingface":  # whose config.json says it all
-        # Whose weights are in what precision, was asked for; a shortlist is made for our own search alone.
+        # `--quantization` says the precision, and shortlists are for our own search alone.
         decoding = replace(loaded.config.decoding, precision="float32", shortlist=False)
         save_config(without_data(replace(loaded.config, decoding=decoding)), folder / "config.toml")
 

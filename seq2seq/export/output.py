@@ -10,6 +10,7 @@ from typing import Any
 from seq2seq.errors import ExportError
 from seq2seq.files import write_json
 
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db")  # which looking at a folder leaves there
 MARK = "seq2seq.json"  # in each export and package
 
 
@@ -57,4 +58,6 @@ def _not_ours(folder: Path) -> list[str]:
     except (OSError, ValueError):
         return []
     holds = said.get("holds") if isinstance(said, dict) else None
-    return sorted({path.name for path in folder.iterdir()} - {MARK, *holds}) if isinstance(holds, list) else []
+    if not isinstance(holds, list):
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name not in (MARK, *_OF_DESKTOPS, *holds))

@@ -2,6 +2,7 @@
 
     DIR/README.md              the model card
     DIR/data.lock.json         the corpora, each with its revision or its SHA-256, and the version of seq2seq
+    DIR/seq2seq.json           the mark of what was made here, which may be replaced
     DIR/config.toml            without corpora and paths
     DIR/lexicon.safetensors    what shortlists are made of, if the run has it
     DIR/tokenizer/, DIR/checkpoints/NAME/model.safetensors, checkpoint.json

@@ -72,6 +72,9 @@ def set_up_run(
     config = with_vocabulary(config, tokenizer)
     if given:
         warn_of_unknown(_first(config, tokenizer, 0), _first(config, tokenizer, 1), tokenizer, say)
+    for name in ("tokenizer", "base"):
+        if (run / name).is_symlink():  # to those of another run, which are not ours to replace
+            (run / name).unlink()
     if there:
         clear_run(run)  # only now that nothing can be wrong any more
     tokenizer.save(run / "tokenizer")

@@ -83,7 +83,8 @@ def train(
         tell = say if group.is_first else _silent
         with _unless_it_fails(run, group):
             if group.is_first:
-                remove_leftovers(run / "checkpoints")
+                for folder in (run, run / "checkpoints"):
+                    remove_leftovers(folder)
                 config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
                 stores = open_stores(config, tokenizer, run / TOKENS, tell)
             group.wait()
@@ -176,6 +177,9 @@ class _Trainer:
         model = self.learner.model.train()
         scores: Mapping[str, float] | None = None
         saved, risky = state.step, False
+        if self._lacks_validation():
+            self._complete_last()
+            model.train()
         self.clock.skip()
         while True:
             seconds = 0.0
@@ -214,7 +218,7 @@ class _Trainer:
             self.clock.skip()
         if saved != state.step:
             if stop != "interrupted" and config.validate_every and scores is None:
-                scores = self._validate()
+                scores = self._validate_or_save()
             self._save(scores, interrupted=stop == "interrupted")
         elif stop != "interrupted":
             self._complete_last()
@@ -315,6 +319,14 @@ class _Trainer:
             config = self.config.training
             self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores, interrupted)
             prune(self.run, config.keep_checkpoints, config.validation_metric)
+
+    def _lacks_validation(self) -> bool:
+        """Whether training resumes from a checkpoint that was saved since its validation had failed."""
+        every, found = self.config.training.validate_every, latest(self.run)
+        if found is None or not every or self.state.step % every:
+            return False
+        info = read_info(found)
+        return info.interrupted and info.validation is None
 
     def _complete_last(self) -> None:
         """Validate the last checkpoint if it was saved without, as one that was due, or by an interruption."""

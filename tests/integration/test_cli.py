@@ -111,6 +111,7 @@ def test_unexpected_error_is_one_line(seq2seq, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
      torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 20 MiB")],
 )  # fmt: skip
 def test_want_of_memory_is_one_line_with_a_remedy(seq2seq, monkeypatch, trained_run, error):

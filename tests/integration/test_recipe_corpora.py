@@ -73,7 +73,9 @@ def test_a_copied_recipe_of_the_hub_is_a_recipe(here: Path, monkeypatch: pytest.
     fetched = Config()
     monkeypatch.setattr("seq2seq.recipe.with_corpus", lambda *_, **__: fetched)
     assert recipes.config_of("mine.toml", (), None).data.train[0].dataset == "some/corpus"
-    (here / "mine.py").touch()
+    (here / "mine.py").write_text("print('something else')\n", encoding="utf-8")
+    assert recipes.config_of("mine.toml", (), None).data.train[0].dataset == "some/corpus"
+    (here / "mine.py").write_text("def fetch(config, output): ...\n", encoding="utf-8")
     assert recipes.config_of("mine.toml", (), None) is fetched
     (here / "mine.toml").write_text(f"{languages}[[data.train]]\nsource = 'a'\ntarget = 'b'\n", encoding="utf-8")
     assert len(recipes.config_of("mine.toml", (), None).data.train) == 1, "its text is here; the script is another's"

@@ -144,7 +144,7 @@ def test_text_that_was_decoded_wrongly_is_mojibake(text: str, wrong: str) -> Non
         assert on_either_side(is_mojibake, read)
 
 
-@pytest.mark.parametrize("text", ["HÃ”TEL", "SCHÃ–N", "schÃ¶n", "fÃ»r", "GRÃ–ÃŸe"])
+@pytest.mark.parametrize("text", ["HÃ”TEL", "SCHÃ–N", "schÃ¶n", "fÃ»r", "GRÃ–ÃŸe", "PÃ… FÃ…", "PERÃ’ CIÃ’"])
 def test_marks_inside_words_are_mojibake(text: str) -> None:
     assert on_either_side(is_mojibake, text)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +31,7 @@ from seq2seq.model.transformer import Transformer
 from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
+from seq2seq.training.validation import validate
 
 LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
 
@@ -116,26 +119,34 @@ def test_want_of_memory_is_told_with_what_to_do(
         train(config, tmp_path / "run", device="cpu")
 
 
-@pytest.mark.parametrize("signalled", [False, True])
-def test_a_validation_that_fails_loses_no_step(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
+@pytest.mark.parametrize(("signalled", "processes"), [(False, 1), (True, 1), (True, 2)])
+@pytest.mark.parametrize("failing", [2, 5])  # one in the middle, and the last one
+def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool, processes: int, failing: int
 ) -> None:
-    whole = train(with_training(config, checkpoint_every=100), tmp_path / "whole", device="cpu")
+    config = with_training(config, steps=5, checkpoint_every=100, cpu_processes=processes)
+    whole = train(config, tmp_path / "whole", device="cpu")
+    validations = iter(range(2, 7, 2))
 
-    def fail(*_: object) -> dict[str, float]:
+    def fail(*arguments: Any) -> dict[str, float]:
+        if next(validations) < failing:
+            return validate(*arguments)
         if signalled:  # it has ended the processes that translate, too
             signal.raise_signal(signal.SIGTERM)
         raise DecodingError("a worker process was killed")
 
     with monkeypatch.context() as patched:
         patched.setattr("seq2seq.training.trainer.validate", fail)
-        error, told = (Interrupted, "stopped at step 2, and saved") if signalled else (DecodingError, "was killed")
-        with pytest.raises(error, match=told):
-            train(with_training(config, checkpoint_every=100), tmp_path / "run", device="cpu")
-    assert [read_info(folder).step for folder in checkpoints(tmp_path / "run")] == [2]
-    run = train(with_training(config, checkpoint_every=100), tmp_path / "run", device="cpu", resume=True)
-    ours, theirs = (read_weights(latest(each)) for each in (run, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        error = Interrupted if signalled else DecodingError
+        with pytest.raises(error, match=f"stopped at step {failing}, and saved" if signalled else "was killed"):
+            train(config, tmp_path / "run", device="cpu")
+    assert read_info(latest(tmp_path / "run")).step == failing
+    run = train(config, tmp_path / "run", device="cpu", resume=True)
+    assert [each.name for each in checkpoints(run)] == [each.name for each in checkpoints(whole)]
+    for ours, theirs in zip(checkpoints(run), checkpoints(whole), strict=True):
+        assert replace(read_info(ours), training_seconds=0.0) == replace(read_info(theirs), training_seconds=0.0)
+        weights = read_weights(ours)
+        assert all(torch.equal(weights[name], tensor) for name, tensor in read_weights(theirs).items())
 
 
 def test_without_validation_the_newest_is_best(config: Config, tmp_path: Path) -> None:
@@ -343,6 +354,15 @@ def test_overwriting_begins_anew_where_checkpoints_lie_elsewhere(config: Config,
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["step_00000003"]
+
+
+def test_the_tokenizer_of_another_run_is_not_replaced(config: Config, tmp_path: Path) -> None:
+    first, second = (train(with_training(config, steps=2), tmp_path / name, device="cpu") for name in ("a", "b"))
+    shutil.rmtree(second / "tokenizer")
+    (second / "tokenizer").symlink_to(first / "tokenizer")
+    smaller = replace(config, tokenizer=replace(config.tokenizer, vocab_size=280))
+    train(with_training(smaller, steps=2), second, device="cpu", overwrite=True)
+    assert [load_model(each).tokenizer.target_vocab_size for each in (first, second)] == [290, 280]
 
 
 def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config, tmp_path: Path) -> None:
