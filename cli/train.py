@@ -55,5 +55,9 @@ def _tell_of_idle_settings(config: Config, file: Path) -> None:
     if any(own != PrepareConfig() for own in raw):
         remedy = f"`seq2seq prepare {file} --output DIR`, and train DIR/config.toml"
         click.echo(f"`[prepare]`: training takes the text as it is; to filter it: {remedy}", err=True)
+    if config.data.test:
+        click.echo("`data.test`: is scored by recipes; here, `seq2seq evaluate` does it, afterwards", err=True)
+    if config.recipe.ensemble > 1:
+        click.echo(f"`recipe.ensemble` = {config.recipe.ensemble}: is for recipes; this trains one model", err=True)
     if config.recipe.average:
         click.echo(f"`recipe.average` = {config.recipe.average}: is for `seq2seq average`, afterwards", err=True)

@@ -72,7 +72,7 @@ class DataConfig:
     target_language: Annotated[str, "language code of the target side, such as en"] = ""
     train: Annotated[tuple[CorpusConfig, ...], "training corpora, read one after another"] = ()
     validation: Annotated[CorpusConfig | None, "held-out corpus that chooses the best checkpoint"] = None
-    test: Annotated[CorpusConfig | None, "held-out corpus that is scored at the end, and only then"] = None
+    test: Annotated[CorpusConfig | None, "held-out corpus that a recipe scores at the end, and only then"] = None
     max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped"] = 256
     temperature: Annotated[
         float,

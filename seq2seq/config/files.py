@@ -75,8 +75,17 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), f
     preset = model.get("preset", "custom") if isinstance(model, dict) else "custom"
     if isinstance(model, dict) and isinstance(preset, str) and preset in PRESETS:
         # The sizes are spelled out from here on, so a saved config does not change when a preset does.
-        merged["model"] = {**PRESETS[preset], **model, "preset": "custom"}
+        merged["model"] = {**PRESETS[preset], **model, **_preset_over_sizes(values, overrides), "preset": "custom"}
     return from_dict(Config, merged)
+
+
+def _preset_over_sizes(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The model of a preset that overrides ask for, if the values are sizes by themselves, as in a run's config."""
+    asked, given = with_overrides(Config, {}, overrides).get("model", {}), values.get("model", {})
+    if "preset" not in asked or (isinstance(given, dict) and given.get("preset", "custom") != "custom"):
+        return {}
+    whole = ModelConfig(**PRESETS[asked["preset"]])  # what a preset leaves out has its default
+    return {name: getattr(whole, name) for preset in PRESETS.values() for name in preset} | asked
 
 
 def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:

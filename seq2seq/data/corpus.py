@@ -374,11 +374,12 @@ def _find_columns(row: Mapping[str, Any], corpus: CorpusConfig, languages: tuple
     wanted = (corpus.source_column or languages[0], corpus.target_column or languages[1])
     choices: list[list[tuple[tuple[str, ...], ...]]]
     if corpus.source_column or corpus.target_column:
-        choices = [[((text,), ("translation", text)) for text in wanted]]
+        choices = [[((text,), ("translation", text), tuple(text.split(".", 1))) for text in wanted]]
     else:
         choices = [[(("translation", text), (text,)) for text in wanted], [((side,),) for side in _SIDES]]
     for both in choices:
-        found = [next((keys for keys in places if keys in known), None) for places in both]
+        # An empty name is nobody's choice, though a table's column of numbers may have it.
+        found = [next((keys for keys in places if keys in known and keys[-1]), None) for places in both]
         if found[0] and found[1] and found[0] != found[1]:
             return _Columns(found[0], found[1])
     columns = ", ".join(sorted(".".join(keys) for keys in known)) or "none"

@@ -7,6 +7,7 @@ declarations of entities, which a small file can blow up memory with, is refused
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -68,15 +69,19 @@ def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
 def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
     """Messages and their translations; those that are not translated, or fuzzy, or obsolete, are left out.
 
-    If its header says that the translations are in the source language and not in the target's, they are the source.
+    Of a message with plural forms, these are the singular and the last plural. If its header says that the
+    translations are in the source language and not in the target's, they are the source.
 
     Raises:
-        DataError: if it cannot be read, or translate-toolkit is not installed.
+        DataError: if it cannot be read, or is of another language, or translate-toolkit is not installed.
     """
     store = _parsed(_toolkit("po", path).pofile.parsefile, path)
     into = str(store.parseheader().get("Language") or "")
     pairs = _units(store, lambda unit: bool(unit.isfuzzy()))
     is_swapped = _is_code_of(languages[0], into) and not _is_code_of(languages[1], into)
+    is_code = re.fullmatch(r"[A-Za-z]{2,3}([-_@].*)?", into)
+    if is_code and all(languages) and not is_swapped and not _is_code_of(languages[1], into):
+        raise DataError(f"{path}: is in {into}, not in {languages[1]}; check `data.*_language`")
     return _swapped(pairs) if is_swapped else pairs
 
 
@@ -159,9 +164,12 @@ def _parsed(parse: Callable[[str], Any], path: Path) -> Any:
 
 def _units(store: Any, is_doubtful: Callable[[Any], bool]) -> Pairs:
     for unit in store.units:
-        source, target = str(unit.source or ""), str(unit.target or "")
-        if source and target and not (unit.isheader() or unit.isobsolete() or is_doubtful(unit)):
-            yield source, target
+        if unit.isheader() or unit.isobsolete() or is_doubtful(unit):
+            continue
+        forms = [(str(unit.source or ""), str(unit.target or ""))]
+        if unit.hasplural() and len(unit.source.strings) > 1:
+            forms.append((str(unit.source.strings[1]), str(unit.target.strings[-1])))
+        yield from (form for form in forms if all(form))
 
 
 def _swapped(pairs: Pairs) -> Pairs:

@@ -40,7 +40,9 @@ def _blocks(card: Card) -> Iterator[str]:
     yield _front_matter(card)
     data = card.config.data
     languages = f"{data.source_language or '?'} to {data.target_language or '?'}"
-    yield f"# {card.name}\n\nTranslates {languages}. Trained with seq2seq {card.lock['seq2seq']}."
+    made = "Trained" if card.checkpoint.step else "Imported"
+    base = f", from {card.lock['base']}" if "base" in card.lock else ""
+    yield f"# {card.name}\n\nTranslates {languages}. {made} with seq2seq {card.lock['seq2seq']}{base}."
     yield f"Licence: {card.licence}."
     yield f"## Model\n\n{_model(card)}"
     yield f"## Scores\n\n{_scores(card)}"
@@ -62,12 +64,13 @@ def _front_matter(card: Card) -> str:
 
 
 def _model(card: Card) -> str:
-    model = card.config.model
+    model, step = card.config.model, card.checkpoint.step
+    trained = f" {step:,} steps, {card.checkpoint.target_tokens_seen:,} target tokens seen." if step else ""
     return (
         f"A Transformer (Vaswani et al. 2017) of {card.parameters:,} parameters: {model.encoder_layers} encoder and "
         f"{model.decoder_layers} decoder layers, d_model {model.d_model}, d_ff {model.d_ff}, {model.num_heads} heads, "
         f"{model.norm}-norm, {model.activation}; {model.source_vocab_size:,} source and {model.target_vocab_size:,} "
-        f"target pieces. {card.checkpoint.step:,} steps, {card.checkpoint.target_tokens_seen:,} target tokens seen."
+        f"target pieces.{trained}"
     )
 
 

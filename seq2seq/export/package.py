@@ -82,8 +82,15 @@ def lock_of(config: Config, tokenizer_hash: str) -> dict[str, Any]:
     return {
         "seq2seq": version("seq2seq"),
         "tokenizer": tokenizer_hash,
+        **({"base": _base(config)} if config.training.initialise_from else {}),
         "corpora": [{"role": role, **_provenance(corpus, languages)} for role, corpus in corpora],
     }
+
+
+def _base(config: Config) -> str:
+    """The name of the run that a run was fine-tuned from."""
+    path = Path(config.training.initialise_from)
+    return (path.parent.parent if path.parent.name == "checkpoints" else path).name
 
 
 def _provenance(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, Any]:
@@ -124,11 +131,11 @@ def _card(loaded: LoadedRun, run: Path, publication: Publication, lock: Mapping[
         parameters=sum(parameter.numel() for parameter in parameters_of(loaded.model).values()),
         checkpoint=read_info(loaded.checkpoint),
         lock=lock,
-        scores=_scores(run, loaded.checkpoint.name),
+        scores=_scores(run, loaded.checkpoint),
     )
 
 
-def _scores(run: Path, checkpoint: str) -> Mapping[str, Mapping[str, Any]]:
+def _scores(run: Path, checkpoint: Path) -> Mapping[str, Mapping[str, Any]]:
     """What the recipe's last stage found on the test set, if it was with this checkpoint alone."""
     try:
         scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
@@ -136,6 +143,7 @@ def _scores(run: Path, checkpoint: str) -> Mapping[str, Mapping[str, Any]]:
         return {}
     except ValueError:
         raise ExportError(f"{run / 'scores.json'}: damaged; run the recipe again, or delete the file") from None
-    if scores.get("checkpoint", checkpoint) != checkpoint or scores.get("models", 1) > 1:
+    own_figures = {"checkpoint": checkpoint.name, "steps": read_info(checkpoint).step}  # a mean may have been made anew
+    if any(scores.get(name, own) != own for name, own in own_figures.items()) or scores.get("models", 1) > 1:
         return {}
     return {name: score for name, score in scores.items() if isinstance(score, dict) and "signature" in score}

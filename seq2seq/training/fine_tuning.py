@@ -21,6 +21,7 @@ from seq2seq.checkpoint import (
     save_checkpoint,
 )
 from seq2seq.config import Config, ModelConfig, Part, TokenizerConfig, load_config, save_config
+from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary import Vocabulary
 from seq2seq.errors import CheckpointError, TrainingError
@@ -137,11 +138,15 @@ def merge(path: Path | str, output: Path | str, adapter: Path | str | None = Non
     info = read_info(loaded.checkpoint)
     if adapter is not None:
         info = replace(info, validation=None, best_score=None)  # which were of other weights
-    training = replace(loaded.config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0)
+    # R-Drop needs dropout, which that of the matrices may have been.
+    training = replace(loaded.config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0, r_drop=0.0)
+    lexicon = Lexicon.load(resolve(path)[0])
     with atomic_directory(output) as partial:
         loaded.tokenizer.save(partial / "tokenizer")
         save_config(replace(loaded.config, training=training), partial / "config.toml")
         save_checkpoint(partial, info, parameters_of(loaded.model), name=loaded.checkpoint.name)
+        if lexicon is not None:
+            lexicon.save(partial)
     return output
 
 

@@ -23,19 +23,19 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
         before, after = (share_done(config, steps, config.steps, seconds) for steps in (step - 1, step))
         rising, falling = 10 * (after - config.risk_from), 1 - before
         return config.risk_learning_rate * min(rising, falling) / (1 - config.risk_from)
-    if step < warmup:
-        return peak * step / warmup
     end = config.risk_from if config.minimum_risk else 1.0  # of the fall, as a share of the training
-    done = share_done(config, step - warmup, end * config.steps - warmup, seconds / end)
+    done = share_done(config, max(0, step - warmup), end * config.steps - warmup, seconds / end)
     match config.schedule:
         case "inverse_sqrt":
-            return peak * math.sqrt(max(1, warmup) / step)
+            falling = peak * math.sqrt(max(1, warmup) / step)
         case "cosine":
-            return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * done))
+            falling = low + (peak - low) * 0.5 * (1 + math.cos(math.pi * done))
         case "linear":
-            return low + (peak - low) * (1 - done)
+            falling = low + (peak - low) * (1 - done)
         case "constant":
-            return peak
+            falling = peak
+    # Where time is short, the fall begins before the rise has ended.
+    return min(peak * step / warmup, falling) if step < warmup else falling
 
 
 def minimises_risk(config: TrainingConfig, step: int, seconds: float = 0.0) -> bool:

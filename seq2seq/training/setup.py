@@ -21,7 +21,7 @@ from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
-_FILES = ("metrics.jsonl", LEXICON, "config.toml")  # which says that there is a run, so it is removed last
+_FILES = ("metrics.jsonl", LEXICON, "scores.json", "config.toml")  # the last one says that there is a run
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 

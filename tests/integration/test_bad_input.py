@@ -123,7 +123,6 @@ KINDS = [
         ("`data.train`", "[[data.train]]"),
         _config('train = [{ source = "train.de", target = "train.en" }]', ""),
     ),
-    Bad("no script", "prepare config.toml --output out --set prepare.source_scripts=['HAN']", ("'HAN'", "CJK (for Han)")),
     Bad("no such user", "recipe run ~nobody-here/x.toml", ("~nobody-here/x.toml", "no such user")),
     Bad("compressed output", f"{TRANSLATE} --output out.zst", ("out.zst", "take .zst off the name")),
     Bad("one side named", TRAIN, ("`source`", "`target`"), _config(', target = "train.en"', "")),

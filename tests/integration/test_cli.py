@@ -320,11 +320,11 @@ def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus,
     one_step = ("--set", "training.steps=1", "--set", "training.validate_every=0")
     plain = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "plain", *one_step)
     assert "[prepare]" not in plain.stderr and "recipe.average" not in plain.stderr
-    others = ("--set", "prepare.max_ratio=2", "--set", "recipe.average=1")
+    others = ("--set", "prepare.max_ratio=2", "--set", "recipe.average=1", "--set", "recipe.ensemble=2")
     outcome = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "run", *one_step, *others)
     assert outcome.status == 0
     assert f"seq2seq prepare {corpus / 'config.toml'} --output DIR" in outcome.stderr
-    assert "`recipe.average` = 1" in outcome.stderr
+    assert "`recipe.average` = 1" in outcome.stderr and "`recipe.ensemble` = 2" in outcome.stderr
 
 
 def test_preparing_shows_a_bar_for_each_stage_on_a_terminal(monkeypatch, capsys):

@@ -201,6 +201,14 @@ def test_presets_are_settings_that_others_go_on_top_of(preset: str) -> None:
     assert config_from_dict({}, [f"model.preset={preset}"]).model == model
 
 
+def test_an_asked_for_preset_takes_the_place_of_sizes() -> None:
+    ready = config_to_dict(config_from_dict({"model": {"preset": "tiny", "dropout": 0.25}}))
+    asked = config_from_dict(ready, ["model.preset=base", "model.num_heads=4"]).model
+    assert asked == replace(ModelConfig(**PRESETS["base"]), num_heads=4)
+    own = config_from_dict({"model": {"preset": "tiny", "dropout": 0.25}}, ["model.preset=base"]).model
+    assert own == replace(ModelConfig(**PRESETS["base"]), dropout=0.25), "what stands beside a preset is on top of it"
+
+
 def test_the_presets_are_those_of_the_paper() -> None:
     base, big = (config_from_dict({"model": {"preset": name}}).model for name in ("base", "big"))
     sizes = ("encoder_layers", "decoder_layers", "d_model", "d_ff", "num_heads", "dropout", "norm")

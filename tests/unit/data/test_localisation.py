@@ -104,8 +104,16 @@ def test_tmx_is_read_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_po_has_what_is_translated(tmp_path: Path) -> None:
-    expected = [("dog", "Hund"), ("twowords", "zwei\tWörter"), ("%d file", "%d Datei")]
+    expected = [("dog", "Hund"), ("twowords", "zwei\tWörter"), ("%d file", "%d Datei"), ("%d files", "%d Dateien")]
     assert pairs_of(write(tmp_path / "a.po", PO)) == expected
+
+
+def test_po_of_another_language_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.po: is in fr, not in de; check"):
+        pairs_of(write(tmp_path / "a.po", PO.replace("UTF-8", "UTF-8\\n\"\n\"Language: fr")))
+    for said in ("de_AT", "German"):
+        text = PO.replace("UTF-8", f"UTF-8\\n\"\n\"Language: {said}")
+        assert pairs_of(write(tmp_path / "b.po", text))[0] == ("dog", "Hund")
 
 
 @pytest.mark.parametrize("name", ["a.xlf", "a.xliff"])
@@ -233,6 +241,20 @@ def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "a.csv", text)
     with pytest.raises(DataError, match=message):
         pairs_of(path)
+
+
+def test_an_unnamed_column_of_numbers_is_no_side(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", ",de,en\n0,Hallo,Hello\n1,Welt,World\n")
+    with pytest.raises(DataError, match="no two columns for 'de'"):
+        list(read_corpus(CorpusConfig(path=str(path)), ("de", "")))
+    assert pairs_of(path) == [("Hello", "Hallo"), ("World", "Welt")]
+
+
+def test_nested_columns_may_be_named_as_they_are_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"id": 1, "translation": {"de": "Hallo", "fr": "Bonjour"}}\n')
+    with pytest.raises(DataError, match=r"it has id, translation, translation\.de, translation\.fr"):
+        pairs_of(path)
+    assert pairs_of(path, source_column="translation.fr", target_column="translation.de") == [("Bonjour", "Hallo")]
 
 
 def test_tsv_columns_by_the_names_of_the_first_line(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import average, read_info, resolve
+from seq2seq.checkpoint import average, checkpoints, read_info, resolve, update_info
 from seq2seq.config import (
     BackTranslationConfig,
     Config,
@@ -16,6 +17,8 @@ from seq2seq.config import (
     TokenizerConfig,
     TrainingConfig,
     config_to_dict,
+    load_config,
+    save_config,
 )
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ExportError
@@ -97,12 +100,28 @@ def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) ->
     (run / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
     card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     assert "| BLEU | 12.30 | 11.00 to 13.50 |" in card and "`nrefs:1|tok:13a`" in card
-    for others in ({"models": 2}, {"checkpoint": "step_00000001"}):  # of an ensemble, or of another checkpoint
+    # Of an ensemble, of another checkpoint, or of a mean that was made before.
+    for others in ({"models": 2}, {"checkpoint": "step_00000001"}, {"steps": 1}):
         (run / "scores.json").write_text(json.dumps(scores | others), encoding="utf-8")
         assert "12.30" not in (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     (run / "scores.json").write_text("{", encoding="utf-8")
     with pytest.raises(ExportError, match=r"scores\.json: damaged"):
         packaged(run, tmp_path)
+
+
+def test_what_a_run_was_made_from_is_named(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = load_config(run / "config.toml")
+    training = replace(config.training, initialise_from="/home/a/opus-de-en/checkpoints/step_1")
+    save_config(replace(config, training=training), run / "config.toml")
+    tuned = packaged(run, tmp_path)
+    assert json.loads((tuned / "data.lock.json").read_text(encoding="utf-8"))["base"] == "opus-de-en"
+    assert ", from opus-de-en." in (tuned / "README.md").read_text(encoding="utf-8")
+    for folder in checkpoints(run):
+        update_info(folder, step=0, target_tokens_seen=0)
+    card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "Imported with seq2seq" in card and "0 steps" not in card
 
 
 def test_the_lock_has_a_hash_for_each_file(trained_run: Path, tmp_path: Path) -> None:

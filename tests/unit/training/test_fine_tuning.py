@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
 from seq2seq.config import Config, TokenizerConfig, load_config
 from seq2seq.data.tokenizer import train_tokenizer
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
+from seq2seq.export.exporter import without_data
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.fine_tuning import describe_unknown, freeze, merge
 from seq2seq.training.trainer import train
@@ -238,6 +240,17 @@ def test_a_merged_run_is_plain_and_the_same(tune, trained_run: Path, tmp_path: P
         assert torch.equal(tensor, weights(again)[name])
     with pytest.raises(CheckpointError, match="is there already"):
         merge(run, plain)
+
+
+def test_a_merged_run_has_what_its_settings_need(tune, tmp_path: Path) -> None:
+    config = tune(**LORA, lora_dropout=0.1, r_drop=1.0)
+    config = replace(
+        config, model=replace(config.model, dropout=0.0), decoding=replace(config.decoding, shortlist=True)
+    )  # fmt: skip
+    run = train(config, tmp_path / "run", device="cpu")
+    ours, merged = (Translator.load(each, "cpu") for each in (run, merge(run, tmp_path / "plain")))
+    assert merged.translate(["abc de"])[0].text == ours.translate(["abc de"])[0].text
+    assert without_data(load_config(run / "config.toml")).training.lora_rank == 0
 
 
 def test_a_tag_that_the_run_does_not_know_is_refused(tune, tmp_path: Path) -> None:
