@@ -81,7 +81,8 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), f
 
 def _preset_over_sizes(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The model of a preset that overrides ask for, if the values are sizes by themselves, as in a run's config."""
-    asked, given = with_overrides(Config, {}, overrides).get("model", {}), values.get("model", {})
+    asked: dict[str, Any] = with_overrides(Config, {}, overrides).get("model", {})
+    given = values.get("model", {})
     if "preset" not in asked or (isinstance(given, dict) and given.get("preset", "custom") != "custom"):
         return {}
     whole = ModelConfig(**PRESETS[asked["preset"]])  # what a preset leaves out has its default
