@@ -32,7 +32,7 @@ from seq2seq.recipe import Recipe, load_recipe, run_recipe
 PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
     "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
-    "training.label_smoothing=0",
+    "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0",
     "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
     "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0", "diversification.models=0",
     "diversification.together=false", "distillation.teacher=", "back_translation.monolingual=",
@@ -45,6 +45,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "R-Drop": ("training.r_drop=1.0",),
     "moving average": ("training.ema_decay=0.999",),
     "word dropout": ("training.source_word_dropout=0.1", "training.target_word_dropout=0.1"),
+    "dropout inside the layers, too": ("model.attention_dropout=0.1", "model.activation_dropout=0.1"),
     "minimum risk in the last tenth": (
         "training.minimum_risk=100", "training.risk_from=0.9", "training.risk_learning_rate=0.001",
         "training.risk_batch_tokens=768",
