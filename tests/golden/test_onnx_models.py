@@ -95,9 +95,14 @@ def test_search_finds_the_same(pair: Pair, search: str, number: int) -> None:
     tasks, config = some_tasks(number), SEARCHES[search]
     pair.theirs.check(config)
     found = zip(pair.ours.search(tasks, config), pair.theirs.search(tasks, config), strict=True)
+    ties = 0  # of hypotheses of a random model that go on for long, which some processors round the other way
     for mine, other in found:
-        assert [each.tokens for each in mine] == [each.tokens for each in other]
+        assert [each.score for each in mine] == pytest.approx([each.score for each in other], rel=1e-5, abs=1e-5)
+        if [each.tokens for each in mine] != [each.tokens for each in other]:
+            ties += 1
+            continue
         assert [each.log_prob for each in mine] == pytest.approx([each.log_prob for each in other], rel=1e-5, abs=1e-4)
+    assert ties <= number // 40
 
 
 @pytest.mark.parametrize("config", [DecodingConfig(precision="int8"), DecodingConfig(shortlist=True)])

@@ -119,8 +119,10 @@ def test_want_of_memory_is_told_with_what_to_do(
         train(config, tmp_path / "run", device="cpu")
 
 
-@pytest.mark.parametrize(("signalled", "processes"), [(False, 1), (True, 1), (True, 2)])
-@pytest.mark.parametrize("failing", [2, 5])  # one in the middle, and the last one
+@pytest.mark.parametrize(
+    ("failing", "signalled", "processes"),  # one in the middle, and the last one
+    [(2, False, 1), (2, True, 2), (5, True, 1)],
+)
 def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool, processes: int, failing: int
 ) -> None:
