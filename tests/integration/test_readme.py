@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -49,9 +50,11 @@ def test_python_runs(folder: Path) -> None:
     (folder / "my.toml").write_text(small, encoding="utf-8")  # eighty lines do not hold 8,000 pieces
     (script,) = blocks("python")
     assert len(script.splitlines()) <= 10
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # more would be in the way of other tests
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
-    )
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False,
+        env=one_thread,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "signature" in done.stdout
     assert len(done.stdout.splitlines()) == 3
