@@ -323,7 +323,7 @@ class _Trainer:
     def _lacks_validation(self) -> bool:
         """Whether training resumes from a checkpoint that was saved since its validation had failed."""
         every, found = self.config.training.validate_every, latest(self.run)
-        if found is None or not every or self.state.step % every:
+        if found is None or not self.held_out or not every or self.state.step % every:
             return False
         info = read_info(found)
         return info.interrupted and info.validation is None

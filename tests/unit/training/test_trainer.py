@@ -151,6 +151,14 @@ def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
         assert all(torch.equal(weights[name], tensor) for name, tensor in read_weights(theirs).items())
 
 
+def test_an_interruption_where_nothing_validates_stays_one(config: Config, tmp_path: Path) -> None:
+    alone = replace(config, data=replace(config.data, validation=None))
+    run = train(with_training(alone, steps=4, checkpoint_every=3), tmp_path / "run", device="cpu")
+    update_info(latest(run), interrupted=True)  # as Ctrl-C after step 4 would
+    train(with_training(alone, steps=9, checkpoint_every=3, keep_checkpoints=2), run, device="cpu", resume=True)
+    assert [read_info(folder).step for folder in checkpoints(run)] == [6, 9]
+
+
 def test_without_validation_the_newest_is_best(config: Config, tmp_path: Path) -> None:
     alone = replace(config, data=replace(config.data, validation=None))
     run = train(alone, tmp_path / "run", device="cpu")
