@@ -17,16 +17,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import (
-    BackTranslationConfig,
-    Config,
-    CorpusConfig,
-    DataConfig,
-    DecodingConfig,
-    DistillationConfig,
-    DiversificationConfig,
-    load_config,
-)
+from seq2seq.config import NO_STAGES, Config, CorpusConfig, DataConfig, DecodingConfig, load_config
 from seq2seq.data.corpus import SentencePair, read_lines, tagged, write_lines
 from seq2seq.data.tokenizer import with_tags
 from seq2seq.errors import DataError, RecipeError
@@ -36,11 +27,6 @@ from seq2seq.settings import to_dict
 
 BLOCK = 2_000  # sentences: what a kill loses at most
 
-# Sections that only a recipe knows; the trainings that it begins have none of them.
-_NO_STAGES: dict[str, Any] = {
-    "distillation": DistillationConfig(), "back_translation": BackTranslationConfig(),
-    "diversification": DiversificationConfig(),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +205,7 @@ def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[S
     # What is learnt here is the tokenizer of the model that learns from all corpora, which must know their tags.
     tags = [corpus.tag for corpus in made if corpus.tag]
     tokenizer = config.tokenizer if config.tokenizer.path else with_tags(config.tokenizer, tags)
-    config = replace(config, data=data, training=training, tokenizer=tokenizer, **_NO_STAGES)
+    config = replace(config, data=data, training=training, tokenizer=tokenizer, **NO_STAGES)
     if direction == "forward":
         return config
     # One that chooses among translations is asked for probabilities, which a risk does not care for.
@@ -274,5 +260,5 @@ def with_synthetic(
         config,
         data=replace(config.data, train=train, risk_weights=risk_weights),
         tokenizer=tokenizer,
-        **_NO_STAGES,
+        **NO_STAGES,
     )

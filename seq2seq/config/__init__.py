@@ -15,11 +15,18 @@ from seq2seq.config.data import (
 from seq2seq.config.decoding import DecodingConfig, WeightPrecision
 from seq2seq.config.files import config_from_dict, config_to_dict, load_config, resolve_paths, save_config
 from seq2seq.config.model import PRESETS, Activation, ModelConfig, TiedEmbeddings
-from seq2seq.config.recipe import BackTranslationConfig, DistillationConfig, DiversificationConfig, RecipeConfig
+from seq2seq.config.recipe import (
+    NO_STAGES,
+    BackTranslationConfig,
+    DistillationConfig,
+    DiversificationConfig,
+    RecipeConfig,
+)
 from seq2seq.config.run import Config
 from seq2seq.config.training import Metric, Part, Precision, TrainingConfig
 
 __all__ = [
+    "NO_STAGES",
     "PRESETS",
     "Activation",
     "BackTranslationConfig",

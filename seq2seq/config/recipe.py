@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from seq2seq.config.bounds import at_least, within
 from seq2seq.errors import ConfigError
@@ -108,3 +109,10 @@ class RecipeConfig:
             at_least(f"recipe.{name}", getattr(self, name), 0)
         for name in ("ensemble", "validation_size", "test_size"):
             at_least(f"recipe.{name}", getattr(self, name), 1)
+
+
+# Sections that only a recipe knows, as they are where there is none; by their names in `Config`.
+NO_STAGES: Mapping[str, Any] = {
+    "distillation": DistillationConfig(), "back_translation": BackTranslationConfig(),
+    "diversification": DiversificationConfig(),
+}  # fmt: skip

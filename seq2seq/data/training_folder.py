@@ -19,14 +19,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import (
-    BackTranslationConfig,
-    Config,
-    CorpusConfig,
-    DistillationConfig,
-    DiversificationConfig,
-    save_config,
-)
+from seq2seq.config import NO_STAGES, Config, CorpusConfig, save_config
 from seq2seq.data.arrow_files import SIDES, fingerprint_of, pairs_of, read_json, shards_of, table_of
 from seq2seq.data.corpus import read_corpus, write_lines
 from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, hashes_of, prepare, write_report
@@ -153,11 +146,7 @@ def _write_config(config: Config, output: Path) -> None:
     )  # fmt: skip
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
     # What makes more text is a recipe's, and `seq2seq train` would refuse it.
-    config = replace(
-        config, distillation=DistillationConfig(), back_translation=BackTranslationConfig(),
-        diversification=DiversificationConfig(),
-    )  # fmt: skip
-    save_config(replace(config, data=data, tokenizer=tokenizer), output / _CONFIG)
+    save_config(replace(config, data=data, tokenizer=tokenizer, **NO_STAGES), output / _CONFIG)
 
 
 def _at(corpus: CorpusConfig, folder: Path) -> CorpusConfig:

@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from seq2seq.checkpoint import LoadedRun
-from seq2seq.config import (
-    BackTranslationConfig,
-    Config,
-    DataConfig,
-    DecodingConfig,
-    DistillationConfig,
-    DiversificationConfig,
-    save_config,
-)
+from seq2seq.config import NO_STAGES, Config, DataConfig, DecodingConfig, save_config
 from seq2seq.decoding.loading import load_engine
 from seq2seq.errors import ExportError
 from seq2seq.export.output import mark
@@ -139,7 +131,5 @@ def without_data(config: Config) -> Config:
         data=languages,
         tokenizer=tokenizer,
         training=training,
-        distillation=DistillationConfig(),
-        back_translation=BackTranslationConfig(),
-        diversification=DiversificationConfig(),
+        **NO_STAGES,
     )
