@@ -28,7 +28,6 @@ from seq2seq.settings import to_dict
 BLOCK = 2_000  # sentences: what a kill loses at most
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class SyntheticCorpus:
     """A training corpus one side of which is translated by a run."""
