@@ -371,22 +371,33 @@ def _of_training(
     data = replace(config.data, train=(sample,), curriculum=(), risk_weights=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
     hours, tokens = found.hours_and_tokens(config.training)
-    teachers = 2 * config.diversification.models
-    minutes_of_teacher = config.diversification.max_minutes or config.training.max_minutes
-    hours_of_teacher, _ = found.hours_and_tokens(replace(config.training, max_minutes=minutes_of_teacher))
     figures |= {
         "tokens_per_second": found.tokens_per_second,
         "memory_mb": found.peak_memory_mb,
-        "hours": config.recipe.ensemble * hours + teachers * hours_of_teacher,
+        "hours": config.recipe.ensemble * hours + sum(found.hours_and_tokens(each)[0] for each in _teachers(config)),
     }
-    if train.is_whole:
-        figures["epochs"] = tokens / max(figures["target_tokens"] * (1 + teachers), 1)
+    if train.is_whole and not config.back_translation.monolingual:  # of what length is not known
+        figures["epochs"] = tokens / max(figures["target_tokens"] * _copies(config), 1)
     if total and found.peak_memory_mb > 0.9 * total:
         yield _error(
             "memory",
             f"training: takes {found.peak_memory_mb:,.0f} MB, and {place} has {total:,}; "
             f"{less_memory(config.training)}",
         )
+
+
+def _teachers(config: Config) -> list[TrainingConfig]:
+    """The trainings of the models that diversify the training text; the backward ones minimise no risk."""
+    minutes = config.diversification.max_minutes or config.training.max_minutes
+    forward = replace(config.training, max_minutes=minutes)
+    return [forward, replace(forward, minimum_risk=0.0)] * config.diversification.models
+
+
+def _copies(config: Config) -> float:
+    """How often an epoch has the target side of the training text, as people or models translated it."""
+    distillation = config.distillation
+    own = distillation.original_weight + distillation.weight if distillation.teacher else 1.0
+    return own + 2 * config.diversification.models
 
 
 def _of_disk(config: Config, output: Path, figures: dict[str, Any]) -> Iterator[Finding]:

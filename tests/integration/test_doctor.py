@@ -198,6 +198,33 @@ def test_an_epoch_has_the_pairs_that_weights_say(folder: Path, monkeypatch: pyte
     assert epochs[1] == pytest.approx(2 * epochs[0], rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("settings", "copies"),
+    [
+        (["diversification.models=1"], 3.0),
+        (["distillation.teacher=a run", "distillation.original_weight=0.5"], 1.5),
+        (["distillation.teacher=a run"], 1.0),
+    ],
+)
+def test_an_epoch_has_what_models_make_too(
+    folder: Path, settings: list[str], copies: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    plain, made = (
+        examine(load_config(folder / "config.toml", each), folder / "run").figures["epochs"] for each in ([], settings)
+    )
+    assert plain == pytest.approx(copies * made, rel=0.01)
+
+
+def test_teachers_take_their_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    quick(monkeypatch)
+    settings = [
+        "diversification.models=1", "diversification.max_minutes=20", "recipe.ensemble=2", "training.max_minutes=40",
+        "training.steps=1000000000",
+    ]  # fmt: skip
+    assert examine(load_config(folder / "config.toml", settings), folder / "run").figures["hours"] == pytest.approx(2)
+
+
 def test_lines_are_counted_to_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
     monkeypatch.setattr(doctor, "_PAIRS", 100)
