@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         ConfigError: if this machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -28,6 +28,10 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r}: not supported; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ConfigError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs; use --device cpu")
+    if device.type == "cuda":
+        # On newer GPUs torch would take cuDNN's attention, which makes a plan for each new shape of a batch, some tens
+        # of milliseconds each time; batches of sentences hardly ever have the same shape.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 

@@ -129,7 +129,7 @@ def _timed(steps: Steps, feed: Feed, position: Position, training: TrainingConfi
         began = time.perf_counter()
         work = feed.step(position)
         steps.gradients(work)
-        steps.learner.update(0.0, training.clip_norm)
+        float(steps.learner.update(0.0, training.clip_norm))  # waits for a GPU
         position = work.position
         done.append((work.num_target_tokens, time.perf_counter() - began))
         if sum(seconds for _, seconds in done) > _SECONDS * (1 if len(done) >= _LEAST_STEPS else 3):

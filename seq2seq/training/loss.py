@@ -21,6 +21,7 @@ from seq2seq.model.transformer import Transformer
 _CHUNK_LOGITS = 2**21  # logits in a chunk: 8 MB of float32, little enough to stay near the processor's cache
 # Rows in a chunk, at least: each chunk adds to the gradient of the whole matrix, which must not be most of its work.
 _CHUNK_ROWS = 512
+_CHUNK_ROWS_ON_GPU = 4096  # which has no such cache, but waits between small pieces of work
 
 
 class Losses(NamedTuple):
@@ -64,8 +65,10 @@ class TranslationLoss(nn.Module):
             return self.instead(batch)
         copies = 2 if self.training and self.r_drop else 1
         # Those of a position are neighbours, (M, copies, D): the loss takes them as rows 2i and 2i + 1.
-        states = self._states(batch, copies)[batch.target_mask].flatten(0, 1)  # (M * copies, D)
-        targets = batch.target_output[batch.target_mask].repeat_interleave(copies)  # (M * copies,)
+        # Their number is known, so a GPU need not be asked for it.
+        taken = torch.nonzero_static(batch.target_mask.flatten(), size=batch.num_target_tokens).squeeze(1)  # (M,)
+        states = self._states(batch, copies).flatten(0, 1).index_select(0, taken).flatten(0, 1)  # (M * copies, D)
+        targets = batch.target_output.flatten().index_select(0, taken).repeat_interleave(copies)  # (M * copies,)
         draw = self.r_drop / 2 if copies == 2 else 0.0
         sums = output_loss(self.model, states, targets, self.label_smoothing, draw)
         return Losses(*(each / copies for each in sums)) if copies > 1 else sums
@@ -160,7 +163,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         draw: float,
         row_weights: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = min(max(_CHUNK_ROWS, _CHUNK_LOGITS // weight.size(0)), len(states))
+        least = _CHUNK_ROWS if states.device.type == "cpu" else _CHUNK_ROWS_ON_GPU
+        rows = min(max(least, _CHUNK_LOGITS // weight.size(0)), len(states))
         rows += rows % 2 if draw else 0  # both rows of a position are in the same chunk
         on_target, on_all = 1 - smoothing, smoothing / weight.size(0)  # the smoothed target's two parts
         factor, offset = weight.to(dtype), bias if bias is None else bias.to(dtype)

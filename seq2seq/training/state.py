@@ -104,10 +104,9 @@ class Learner:
         state: TrainState,
         tokenizer_hash: str,
         seconds: float,
-        scores: Mapping[str, float] | None,
         interrupted: bool = False,
     ) -> Path:
-        """Write a checkpoint from which `load` goes on exactly."""
+        """Write a checkpoint, not validated yet, from which `load` goes on exactly."""
         info = CheckpointInfo(
             step=state.step,
             tokenizer_hash=tokenizer_hash,
@@ -117,7 +116,6 @@ class Learner:
             minimises_risk=state.minimises_risk,
             target_tokens_seen=state.target_tokens_seen,
             training_seconds=seconds,
-            validation=scores,
             best_score=state.best_score,
             validations_since_best=state.validations_since_best,
             interrupted=interrupted,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config import TrainingConfig
@@ -62,8 +63,12 @@ class Steps:
         """From now on, minimise a risk in place of the cross entropy."""
         self._loss.instead, self._copies = risk, risk.num_candidates
 
-    def gradients(self, work: StepBatches) -> tuple[float, float]:
-        """Add up the gradients of one step, each target token weighing the same; return its summed losses in nats."""
+    def gradients(self, work: StepBatches) -> Tensor:
+        """Add up the gradients of one step, each target token weighing the same.
+
+        Returns:
+            The step's summed losses `(2,)` in nats, smoothed and plain. Nothing has waited for a GPU to compute them.
+        """
         losses = torch.zeros(2, device=self._device)
         batches = [part for batch in work.batches for part in self._parts(batch)]
         for number, batch in enumerate(batches):
@@ -80,8 +85,7 @@ class Steps:
             losses += torch.stack([found.smoothed, found.plain])
         if self._group.size > 1 and not isinstance(self._criterion, DistributedDataParallel):
             self._sum_gradients()
-        smoothed_sum, plain_sum = self._group.sum(losses).tolist()
-        return smoothed_sum, plain_sum
+        return self._group.sum(losses)
 
     def _sum_gradients(self) -> None:
         parameters = list(self.learner.trained.values())

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune, read_info, update_info
 from seq2seq.config import Config, save_config
@@ -29,7 +30,7 @@ from seq2seq.files import remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
-from seq2seq.training.feed import Feed, StepBatches
+from seq2seq.training.feed import Feed, Position, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.risk import RiskLoss
@@ -156,6 +157,7 @@ class _Trainer:
             raise TrainingError(f"{run}: processes find different checkpoints there; all need the same folder")
         self.steps.share()
         self.feed = Feed(config, tokenizer, group, stores)
+        self._next: tuple[Position, StepBatches] | None = None  # made before it is asked for, and where it begins
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
         self.journal = Journal(run, self.state.step) if group.is_first else _NoJournal()
@@ -174,12 +176,12 @@ class _Trainer:
     def loop(self) -> None:
         """Train to the last step; validate, report and save on the way."""
         config, state, meter = self.config.training, self.state, Meter()
-        model = self.learner.model.train()
-        scores: Mapping[str, float] | None = None
+        model = self.learner.model
         saved, risky = state.step, False
         if self._lacks_validation():
             self._complete_last()
-            model.train()
+        every = config.checkpoint_every or config.validate_every or config.steps
+        model.train()
         self.clock.skip()
         while True:
             seconds = 0.0
@@ -194,33 +196,30 @@ class _Trainer:
                 state.position, state.minimises_risk = state.position.next_epoch, risky
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
-            work = self.feed.step(state.position)
-            smoothed, plain = self._gradients(work)
+            work = self._batches(state.position)
+            losses = self.steps.gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
-            norm = float(self.learner.update(rate, config.clip_norm))
-            if not math.isfinite(norm) and not self.learner.scaler.is_enabled():  # which leaves such updates out
-                raise self._diverged("gradient")  # before the weights, which it has spoilt, are saved
+            found = self.learner.update(rate, config.clip_norm)
+            self._next = work.position, self.feed.step(work.position)  # while a GPU still computes
+            smoothed, plain, norm = self._finite(losses, found)
             state.step += 1
             state.position = work.position
             state.target_tokens_seen += work.num_target_tokens
             meter.add(smoothed, plain, work.num_target_tokens, self.clock.lap())
-            scores = None
             if state.step % config.log_every == 0 or state.step == config.steps:
                 self._report(meter, rate, norm)
                 meter.reset()
-            if config.validate_every and state.step % config.validate_every == 0:
-                scores = self._validate_or_save()
-            every = config.checkpoint_every or config.validate_every or config.steps
-            if scores is not None or state.step % every == 0:  # what was validated may be the best
-                self._save(scores)
+            due = self._is_to_be_validated()
+            if due or state.step % every == 0:  # what is validated may be the best
+                self._save(interrupted=due)
                 saved = state.step
+            if due:
+                self._complete_last()
             model.train()
             self.clock.skip()
         if saved != state.step:
-            if stop != "interrupted" and config.validate_every and scores is None:
-                scores = self._validate_or_save()
-            self._save(scores, interrupted=stop == "interrupted")
-        elif stop != "interrupted":
+            self._save(interrupted=True)
+        if stop != "interrupted":
             self._complete_last()
         self._say_end(stop)
 
@@ -237,13 +236,25 @@ class _Trainer:
         self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
         self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
         self.feed.begin_risk()
+        self._next = None
 
-    def _gradients(self, work: StepBatches) -> tuple[float, float]:
-        """Add up the gradients of one step; return its summed losses."""
-        smoothed, plain = self.steps.gradients(work)
+    def _batches(self, position: Position) -> StepBatches:
+        """Those of the step that begins at a position; maybe made already."""
+        made, self._next = self._next, None
+        return made[1] if made and made[0] == position else self.feed.step(position)
+
+    def _finite(self, losses: Tensor, norm: Tensor) -> tuple[float, float, float]:
+        """The summed losses of a step and the norm of its gradient, which may have spoilt weights that are not saved.
+
+        Raises:
+            TrainingError: if they are no numbers.
+        """
+        smoothed, plain = losses.tolist()
         if not math.isfinite(smoothed):
             raise self._diverged("loss")
-        return smoothed, plain
+        if not math.isfinite(norm) and not self.learner.scaler.is_enabled():  # which leaves such updates out
+            raise self._diverged("gradient")
+        return smoothed, plain, float(norm)
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
@@ -296,51 +307,53 @@ class _Trainer:
         self.journal.write({"step": self.state.step, "training_seconds": round(self.clock.seconds, 3), **record})
         return scores
 
-    def _validate_or_save(self) -> Mapping[str, float] | None:
-        """As `_validate`; if it fails, the steps since the last checkpoint are not lost.
-
-        Raises:
-            Interrupted: if it failed since a signal that is to end training has ended processes that translated.
-        """
-        try:
-            return self._validate()
-        except Exception:
-            self._write(None, interrupted=True)
-            if self.stop_requested and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
-                raise self._interrupted() from None
-            raise
-
-    def _save(self, scores: Mapping[str, float] | None, interrupted: bool = False) -> None:
-        self._write(scores, interrupted)
+    def _save(self, interrupted: bool) -> None:
+        """Write a checkpoint; interrupted: it is none of those that are due, or is to be validated first."""
+        if self.group.is_first and self.state.step:
+            self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, interrupted)
+            self._prune()
         self.group.wait()
 
-    def _write(self, scores: Mapping[str, float] | None, interrupted: bool) -> None:
-        if self.group.is_first and self.state.step:
-            config = self.config.training
-            self.learner.save(self.run, self.state, self.tokenizer.hash, self.clock.seconds, scores, interrupted)
-            prune(self.run, config.keep_checkpoints, config.validation_metric)
+    def _prune(self) -> None:
+        prune(self.run, self.config.training.keep_checkpoints, self.config.training.validation_metric)
+
+    def _is_to_be_validated(self) -> bool:
+        every = self.config.training.validate_every
+        return bool(self.held_out) and every > 0 and self.state.step % every == 0
 
     def _lacks_validation(self) -> bool:
-        """Whether training resumes from a checkpoint that was saved since its validation had failed."""
-        every, found = self.config.training.validate_every, latest(self.run)
-        if found is None or not self.held_out or not every or self.state.step % every:
+        """Whether training resumes from a checkpoint whose validation was due, and had no end."""
+        found = latest(self.run)
+        if found is None or not self._is_to_be_validated():
             return False
         info = read_info(found)
         return info.interrupted and info.validation is None
 
     def _complete_last(self) -> None:
-        """Validate the last checkpoint if it was saved without, as one that was due, or by an interruption."""
+        """Validate the last checkpoint if it was saved without: as one that was due, or by an interruption.
+
+        It is saved before, so a validation that fails, or is killed, costs no step.
+
+        Raises:
+            Interrupted: if it failed since a signal that is to end training has ended processes that translated.
+        """
         found = latest(self.run)
         if found is None:
             return
         info = read_info(found)
         scores = info.validation
-        if scores is None and self.config.training.validate_every:
-            scores = self._validate()
+        # By all or by none: a shared disk may show the checkpoint late to some.
+        if self.config.training.validate_every and self.group.most(scores is None, self.device):
+            try:
+                scores = self._validate()
+            except Exception:
+                if self.stop_requested and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
+                    raise self._interrupted() from None
+                raise
         if self.group.is_first and (scores != info.validation or info.interrupted):
             counts = {name: getattr(self.state, name) for name in ("best_score", "validations_since_best")}
             update_info(found, validation=scores, interrupted=False, **counts)
-            prune(self.run, self.config.training.keep_checkpoints, self.config.training.validation_metric)
+            self._prune()
         self.group.wait()
 
     def _say_end(self, stop: str) -> None:

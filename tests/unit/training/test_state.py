@@ -42,7 +42,7 @@ def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> 
     for seed in range(3):
         one_update(first, seed)
     state = TrainState(step=3, position=Position(1, 2, 5), target_tokens_seen=99, best_score=4.0)
-    folder = first.save(tmp_path, state, "hash", 12.5, None)
+    folder = first.save(tmp_path, state, "hash", 12.5)
     second = learner(seed=2, ema_decay=ema_decay)
     assert second.load(folder) == (state, 12.5)
     for it in (first, second):
@@ -55,7 +55,7 @@ def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> 
 
 def test_a_checkpoint_from_before_there_were_pools_is_in_the_first_one(tmp_path: Path) -> None:
     it = learner()
-    folder = it.save(tmp_path, TrainState(step=3, position=Position(1, 2)), "hash", 1.0, None)
+    folder = it.save(tmp_path, TrainState(step=3, position=Position(1, 2)), "hash", 1.0)
     told = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
     del told["pool_in_epoch"]
     (folder / "checkpoint.json").write_text(json.dumps(told), encoding="utf-8")
@@ -71,14 +71,14 @@ def test_moving_average_is_what_is_saved_and_validated(tmp_path: Path) -> None:
     with it.averaged_weights():
         torch.testing.assert_close(dict(it.parameters), expected)
     assert all(torch.equal(parameter, raw[name]) for name, parameter in it.parameters.items())
-    folder = it.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    folder = it.save(tmp_path, TrainState(step=1), "hash", 0.0)
     torch.testing.assert_close(read_tensors(folder / "model.safetensors"), expected)
 
 
 def test_a_changed_average_cannot_be_resumed(tmp_path: Path) -> None:
     plain = learner()
     one_update(plain, 1)
-    folder = plain.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    folder = plain.save(tmp_path, TrainState(step=1), "hash", 0.0)
     with pytest.raises(CheckpointError, match="ema_decay"):
         learner(ema_decay=0.9).load(folder)
 
@@ -113,12 +113,12 @@ def test_best_and_patience() -> None:
 def test_without_its_average_training_goes_on_from_its_own_weights(tmp_path: Path) -> None:
     averaged = learner(ema_decay=0.5)
     one_update(averaged, 1)
-    folder = averaged.save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    folder = averaged.save(tmp_path, TrainState(step=1), "hash", 0.0)
     plain = learner(seed=2)
     plain.load(folder)
     assert all(torch.equal(parameter, plain.parameters[name]) for name, parameter in averaged.parameters.items())
 
 
 def test_a_learner_is_saved_before_its_first_update(tmp_path: Path) -> None:
-    folder = learner().save(tmp_path, TrainState(step=1), "hash", 0.0, None)
+    folder = learner().save(tmp_path, TrainState(step=1), "hash", 0.0)
     learner(seed=2).load(folder)

@@ -133,6 +133,7 @@ def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
     def fail(*arguments: Any) -> dict[str, float]:
         if next(validations) < failing:
             return validate(*arguments)
+        assert read_info(latest(tmp_path / "run")).step == failing, "a kill costs no step either"
         if signalled:  # it has ended the processes that translate, too
             signal.raise_signal(signal.SIGTERM)
         raise DecodingError("a worker process was killed")
