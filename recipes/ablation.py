@@ -100,7 +100,7 @@ def main(
         if limited and load_recipe(path, overrides).config.training.max_minutes:
             raise ConfigError(f"{recipe}: time ends its training; say how many steps all have: --set training.steps=N")
         steps = load_recipe(path, [*PLAIN, *overrides]).config.training.steps
-        for method, seed in product(TRAINING, seeds):
+        for method, seed in product(({"baseline", *only} & {*TRAINING}) if only else TRAINING, seeds):
             _check_steps(_run(folder, method, seed), steps)
         rows = [row for seed in seeds for row in _rows(path, folder, data, seed, only, overrides)]
         language = load_recipe(path, overrides).config.data.target_language

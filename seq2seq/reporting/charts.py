@@ -61,7 +61,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most + 2` round numbers at equal distances, the first not above `low` and the last not below `high`."""
     if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-30):  # the same but for rounding
         half = abs(low) / 2 if abs(low) > 1e-30 else 0.5
-        low, high = low - half, low + half
+        low, high = (0.0, 1.0) if low == high == 0 else (low - half, low + half)
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))

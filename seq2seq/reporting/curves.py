@@ -41,12 +41,11 @@ def facts(runs: Sequence[Run]) -> str:
 
 
 def best_validation(run: Run) -> Record | None:
-    """The record of the validation by which the run's best checkpoint is chosen."""
+    """The record of the validation by which the run's best checkpoint is chosen: of equal ones, the newest."""
     name = f"validation_{run.config.training.validation_metric}"
     found = [record for record in run.records if name in record]
-    if name == "validation_loss":
-        return min(found, key=lambda record: record[name], default=None)
-    return max(found, key=lambda record: record[name], default=None)
+    sign = -1 if name == "validation_loss" else 1
+    return max(found, key=lambda record: (sign * record[name], record["step"]), default=None)
 
 
 def _facts_of(run: Run) -> list[str]:

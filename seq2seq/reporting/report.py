@@ -77,6 +77,7 @@ def write_report(
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
     if reference is not None and source is None and not given:
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
+    output = output.resolve()  # a link stays one
     check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
@@ -157,6 +158,8 @@ def _translate(
     assert isinstance(loaded.engine, TorchEngine)
     drawn = pictures(loaded.engine.model, loaded.tokenizer, translations, config.tag) if draw else []
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
+    if config.mbr != "off":
+        origin += f", MBR by {config.mbr} among {config.candidates}"
     return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn
 
 

@@ -285,3 +285,13 @@ def test_chrf_of_single_sentences_is_that_of_sacrebleu() -> None:
 def test_of_one_sentence_nothing_is_significant() -> None:
     (found,) = compare(["a cat sat"], [["a dog stood here"]], [["a cat sat"]])
     assert found.bleu.difference and found.bleu.p_value == found.chrf.p_value == 1.0
+
+
+def test_line_ends_of_windows_hide_no_tokens() -> None:
+    assert looks_tokenised(["a dog .\r", "two cats .\r"])
+
+
+def test_no_interval_goes_over_100() -> None:
+    lines = [f"this is sentence number {number} of all" for number in range(20)]
+    found = score([*lines[:-1], "quite another"], [lines])
+    assert found.bleu.high == 100 and found.chrf.high is not None and found.chrf.high <= 100

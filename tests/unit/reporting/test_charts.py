@@ -25,6 +25,7 @@ def test_ticks_enclose_the_values_at_equal_distances(one: float, other: float) -
 
 
 def test_ticks_are_round() -> None:
+    assert ticks(0, 0)[0] == 0
     assert ticks(0, 1300) == [0, 250, 500, 750, 1000, 1250, 1500]
     assert ticks(10.2, 36.4) == [10, 15, 20, 25, 30, 35, 40]
     assert ticks(0, 0.002) == [0, 0.0005, 0.001, 0.0015, 0.002]
