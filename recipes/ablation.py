@@ -100,7 +100,7 @@ def main(
         if limited and load_recipe(path, overrides).config.training.max_minutes:
             raise ConfigError(f"{recipe}: time ends its training; say how many steps all have: --set training.steps=N")
         steps = load_recipe(path, [*PLAIN, *overrides]).config.training.steps
-        for method, seed in product(({"baseline", *only} & {*TRAINING}) if only else TRAINING, seeds):
+        for method, seed in product(_trainings(only), seeds):
             _check_steps(_run(folder, method, seed), steps)
         rows = [row for seed in seeds for row in _rows(path, folder, data, seed, only, overrides)]
         language = load_recipe(path, overrides).config.data.target_language
@@ -110,12 +110,17 @@ def main(
         raise click.ClickException(str(error)) from None
 
 
+def _trainings(only: Sequence[str]) -> list[str]:
+    """The methods to train with, the baseline first: all, or those that are asked for."""
+    return [method for method in TRAINING if method == "baseline" or not only or method in only]
+
+
 def _rows(
     path: Path, folder: Path, data: Path | None, seed: int, only: Sequence[str], overrides: Sequence[str]
 ) -> Iterator[Row]:
     """What each method gives with a seed; that all settings fit is seen before the first training."""
     common = [*PLAIN, *overrides, f"training.seed={seed}"]
-    wanted = [method for method in TRAINING if method == "baseline" or not only or method in only]
+    wanted = _trainings(only)
     recipes = {method: load_recipe(path, [*common, *TRAINING[method]]) for method in wanted}
     for method, recipe in recipes.items():
         say(f"== {method}, seed {seed}")

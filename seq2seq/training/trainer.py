@@ -199,9 +199,9 @@ class _Trainer:
             work = self._batches(state.position)
             losses = self.steps.gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
-            found = self.learner.update(rate, config.clip_norm)
+            gradient_norm = self.learner.update(rate, config.clip_norm)
             self._next = work.position, self.feed.step(work.position)  # while a GPU still computes
-            smoothed, plain, norm = self._finite(losses, found)
+            smoothed, plain, norm = self._finite(losses, gradient_norm)
             state.step += 1
             state.position = work.position
             state.target_tokens_seen += work.num_target_tokens
@@ -244,10 +244,10 @@ class _Trainer:
         return made[1] if made and made[0] == position else self.feed.step(position)
 
     def _finite(self, losses: Tensor, norm: Tensor) -> tuple[float, float, float]:
-        """The summed losses of a step and the norm of its gradient, which may have spoilt weights that are not saved.
+        """The summed losses of a step and the norm of its gradient, read once all is computed.
 
         Raises:
-            TrainingError: if they are no numbers.
+            TrainingError: if they are no numbers, before the weights, which these have spoilt, are saved.
         """
         smoothed, plain = losses.tolist()
         if not math.isfinite(smoothed):
@@ -337,20 +337,21 @@ class _Trainer:
         Raises:
             Interrupted: if it failed since a signal that is to end training has ended processes that translated.
         """
-        found = latest(self.run)
-        if found is None:
+        if not self.state.step:  # nothing was saved
             return
-        info = read_info(found)
-        scores = info.validation
-        # By all or by none: a shared disk may show the checkpoint late to some.
-        if self.config.training.validate_every and self.group.most(scores is None, self.device):
+        # The first process looks, for all: a shared disk may show the others a checkpoint late.
+        found = latest(self.run) if self.group.is_first else None
+        info = read_info(found) if found else None
+        scores = info.validation if info else None
+        lacks = info is not None and scores is None
+        if self.config.training.validate_every and self.group.most(lacks, self.device):
             try:
                 scores = self._validate()
             except Exception:
                 if self.stop_requested and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
                     raise self._interrupted() from None
                 raise
-        if self.group.is_first and (scores != info.validation or info.interrupted):
+        if found and info and (scores != info.validation or info.interrupted):
             counts = {name: getattr(self.state, name) for name in ("best_score", "validations_since_best")}
             update_info(found, validation=scores, interrupted=False, **counts)
             self._prune()

@@ -121,7 +121,7 @@ def test_want_of_memory_is_told_with_what_to_do(
 
 @pytest.mark.parametrize(
     ("failing", "signalled", "processes"),  # one in the middle, and the last one
-    [(2, False, 1), (2, True, 2), (5, True, 1)],
+    [(failing, *how) for failing in (2, 5) for how in ((False, 1), (True, 1), (True, 2))],
 )
 def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool, processes: int, failing: int
