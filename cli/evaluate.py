@@ -16,6 +16,7 @@ from .options import (
     device_option,
     engine_option,
     ensemble_option,
+    language_option,
     refuse_idle,
     rerank_option,
     with_decoding,
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 @ensemble_option
 @rerank_option
 @device_option
-@decoding_options
+@language_option("  [default: that of each run]")
+@decoding_options("n_best")
 def evaluate(
     *,
     runs: tuple[Path, ...],
@@ -56,6 +58,7 @@ def evaluate(
     ensemble: tuple[Path, ...],
     rerank_by: Path | None,
     device: str,
+    target_language: str,
     **decoding: Any,
 ) -> None:
     """Translate a test set and score the translations.
@@ -92,7 +95,7 @@ def evaluate(
             together = [checkpoint, *others]
             translator, language = _open(together, rerank_by, engine, device, decoding)
             for name, translations, speed in _translate(translator, sources, reverse_weights):
-                scores = evaluation.score(translations, targets, target_language=language)
+                scores = evaluation.score(translations, targets, target_language=target_language or language)
                 rows.append((" + ".join(map(str, together)) + name, scores))
                 speeds.append(speed)
     finally:  # what there is, should a later one fail

@@ -6,13 +6,17 @@ Exit status: 0 done, 1 a user's mistake (one line on stderr), 2 wrong usage, 130
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -60,8 +64,7 @@ class CommandLine(click.Group):
         """Run a subcommand; a reader that closes the pipe, as `head` does, ends it quietly."""
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
         except BrokenPipeError:
             drop_stdout()
             _end_if_awaited(1)
@@ -77,20 +80,54 @@ class CommandLine(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line and, if it stands alone, exit with its status."""
-        # None if the caller has closed them: nothing comes in then, and what is said is said to nobody.
-        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
-        sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-        try:
-            # The status that a command gives to `ctx.exit` is returned here.
-            status = super().main(args, prog_name or "seq2seq", complete_var, standalone_mode=False, **extra)
-        except Exception as error:
-            if not standalone_mode:
-                raise
-            status = _report(error)
-            _end_if_awaited(status)
+        _make_streams_ready()
+        with _noting_interrupts() as interrupts:
+            try:
+                # The status that a command gives to `ctx.exit` is returned here.
+                status = super().main(args, prog_name or "seq2seq", complete_var, standalone_mode=False, **extra)
+            except Exception as error:
+                if not standalone_mode:
+                    raise
+                # Ctrl-C while modules are loaded comes out as whatever they make of it.
+                known = isinstance(error, Seq2SeqError | click.Abort)
+                status = _report(error if known or not interrupts else click.Abort())
+                _end_if_awaited(status)
         if not standalone_mode:
             return status
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _make_streams_ready() -> None:
+    """Have all three streams, and UTF-8 in what goes out, whatever the locale; file names that are not stay as is."""
+    # None if the caller has closed them: nothing comes in then, what is said is said to nobody, and results are lost,
+    # which writing them tells.
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Have Ctrl-C and SIGTERM end the command in order; the numbers of those that came."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours: list[int] = []
+    if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+        # One that is ignored, as in a shell's background, stays so, and so does that of a caller.
+        ours = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
+    before = {number: signal.signal(number, note) for number in ours}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end_if_awaited(status: int) -> None:
@@ -125,6 +162,12 @@ def _report(error: Exception) -> int:
         case OSError():
             drop_stdout()
             complain(f"error: {_describe(error)}")
+        case RuntimeError() if str(error).startswith("Symlink loop"):  # of Python before 3.13
+            complain(f"error: {error}; mend the link")
+        case UnicodeEncodeError() if isinstance(error.object, str):
+            around = error.object[max(0, error.start - 40) : error.end + 40].split("\n")
+            told = next(part for part in around if any("\ud800" <= character <= "\udfff" for character in part))
+            complain(f"error: {told!r}: is not UTF-8; a file or a folder of such a name cannot be taken, rename it")
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             told = " ".join(str(error).split())[:200]
             complain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -16,6 +17,7 @@ from seq2seq.settings import Setting, declared
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+_NO_LANGUAGES = {"jp": "ja", "cn": "zh"}  # countries that are taken for languages
 
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="DEV", help="auto, cpu, cuda or cuda:N."
@@ -38,11 +40,31 @@ set_option = click.option(
 )  # fmt: skip
 
 
-def decoding_options(command: F) -> F:
-    """Add an option for each field of `DecodingConfig`; what is not given stays as the run has it."""
-    for setting in reversed(declared(DecodingConfig).values()):
-        command = _decoding_option(setting)(command)
-    return command
+def decoding_options(*but: str) -> Callable[[F], F]:
+    """Add an option for each field of `DecodingConfig` but these; what is not given stays as the run has it."""
+
+    def add(command: F) -> F:
+        for setting in reversed(declared(DecodingConfig).values()):
+            if setting.name not in but:
+                command = _decoding_option(setting)(command)
+        return command
+
+    return add
+
+
+def language_option(default: str) -> Callable[[F], F]:
+    """Add the option of the language that translations are in; `default` says which it is if none is given."""
+    meaning = f"Chooses the tokenizer for zh, ja and ko.{default}"
+    return click.option("--target-language", default="", metavar="CODE", callback=_language, help=meaning)
+
+
+def _language(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A language code; what is none would be scored as if it were European."""
+    code = re.split("[-_]", value.lower())[0]
+    if value and (not re.fullmatch("[a-z]{2,3}", code) or code in _NO_LANGUAGES):
+        hint = f"did you mean {_NO_LANGUAGES[code]}?" if code in _NO_LANGUAGES else "give one, such as ja or zh-Hant"
+        raise click.BadParameter(f"{value!r}: is no language code; {hint}", context, parameter)
+    return value
 
 
 def with_decoding(config: DecodingConfig, options: Mapping[str, Any]) -> DecodingConfig:
@@ -75,6 +97,17 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
     ):
         for name in (name for name in names if name in given and not has_effect):
             raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing without {needed}; add it")
+    searches = any(not given.get("sample", config.sample) for config in configs)
+    is_wide = any(given.get("beam_size", config.beam_size) > 1 for config in configs)
+    penalises = any(given.get("length_penalty", config.length_penalty) for config in configs)
+    for name, has_effect, cause in (
+        ("beam_size", searches, "--sample"),
+        ("patience", searches, "--sample"),
+        ("patience", is_wide, "a beam of 1"),
+        ("length_penalty_form", penalises, "a length penalty of 0"),
+    ):
+        if name in given and not has_effect:
+            raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing with {cause}; leave it out")
 
 
 def _decoding_option(setting: Setting) -> Callable[[F], F]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option
+from .options import PATH, device_option, language_option
 from .streams import progress_bar
 
 
@@ -31,10 +31,7 @@ def _named_files(context: click.Context, parameter: click.Parameter, values: tup
     help="Translations that are there already, to compare with; may be repeated.",
 )  # fmt: skip
 @click.option("--beam-size", type=int, metavar="N", help="Of the runs' translations.  [default: that of each run]")
-@click.option(
-    "--target-language", default="", metavar="CODE",
-    help="Chooses the tokenizer for zh, ja and ko.  [default: that of the first run]",
-)  # fmt: skip
+@language_option("  [default: that of the first run]")
 @device_option
 def report(
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .options import language_option
 from .streams import complain
 
 
@@ -21,7 +22,7 @@ from .streams import complain
     help="Translations of another system, to test whether the difference is significant; may be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--target-language", default="", metavar="CODE", help="Chooses the tokenizer for zh, ja and ko.")
+@language_option("")
 @click.option("--no-confidence", is_flag=True, help="Leave the 95% intervals out.")
 def score(
     *,

@@ -5,7 +5,6 @@ Only a line feed ends a line. U+2028, U+0085, form feeds and carriage returns ar
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -74,8 +73,6 @@ def progress_bar(total: int | None, unit: str) -> Any:
 
 def drop_stdout() -> None:
     """Write no more to standard output if it cannot be written to, lest the interpreter fail once more at exit."""
-    if sys.stdout is None:
-        return
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -99,7 +96,5 @@ def _stdin() -> Iterable[bytes]:
 
 
 def _write_to_stdout(line: str) -> None:
-    if sys.stdout is None:  # the caller has closed it
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
     sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
     sys.stdout.buffer.flush()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @ensemble_option
 @rerank_option
 @device_option
-@decoding_options
+@decoding_options()
 def translate(
     *,
     run: Path,

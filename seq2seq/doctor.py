@@ -63,8 +63,12 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
         output: the run directory that training would write.
         device: as in `train`.
     """
+    from seq2seq.training.setup import refuse_to_replace
+
     findings: list[Finding] = []
     figures: dict[str, Any] = {}
+    with _finding("output", findings):
+        refuse_to_replace(output)
     with _finding("corpora", findings):
         text = _read(config.data)
         findings += [*_of_text(text), *_of_held_out(text, config.training), *_of_languages(text, config.data)]

@@ -7,9 +7,11 @@ but with both sides lower-cased first. It is often points higher, so the two mus
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +20,8 @@ from seq2seq.errors import DataError
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
     from sacrebleu.metrics.bleu import BLEU
+
+_LOG = logging.getLogger(__name__)
 
 RESAMPLES = 1000
 # sacreBLEU holds all resamples in memory, 72 kB for each sentence; so large a test set has a narrow interval anyway.
@@ -278,8 +282,17 @@ def _bleu(language: str, lowercase: bool) -> BLEU:
     tokenizer = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}.get(language, "13a")
     try:
         return BLEU(lowercase=lowercase, tokenize=tokenizer, force=True)  # force: we warn of tokenised text ourselves
-    except (RuntimeError, ImportError):  # MeCab is not installed; the signature says tok:char
+    except (RuntimeError, ImportError):  # MeCab is not installed
+        _warn_of_missing_mecab(language)
         return BLEU(lowercase=lowercase, tokenize="char", force=True)
+
+
+@cache
+def _warn_of_missing_mecab(language: str) -> None:
+    _LOG.warning(
+        "target language %s: BLEU is of characters (tok:char), since MeCab is missing; pip install 'sacrebleu[%s]'",
+        language, language,
+    )  # fmt: skip
 
 
 def _check_lengths(hypotheses: Sequence[str], others: Sequence[Sequence[str]]) -> None:
@@ -297,7 +310,7 @@ def _check_lengths(hypotheses: Sequence[str], others: Sequence[Sequence[str]]) -
 def _with_interval(measure: Score) -> str:
     if measure.low is None or measure.high is None:
         return f"{measure.score:.2f}"
-    return f"{measure.score:.2f} ± {(measure.high - measure.low) / 2:.2f}"
+    return f"{measure.score:.2f} ± {abs(measure.high - measure.low) / 2:.2f}"  # of equal ones, less than 0 by rounding
 
 
 def _with_difference(measure: Difference) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from seq2seq.config import Config, CorpusConfig, DataConfig
 from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
-from seq2seq.errors import DataError, RecipeError
+from seq2seq.errors import DataError, RecipeError, Seq2SeqError
 from seq2seq.evaluation import read_parallel
 from seq2seq.files import atomic_write, sha256_of, write_json
 
@@ -106,16 +106,26 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
     sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise RecipeError(f"{script}: cannot be loaded: {error}; mend it, or pass `--data DIR`") from error
+    except Exception as error:
+        raise RecipeError(f"{script}: cannot be loaded: {_told(error)}; mend it, or pass `--data DIR`") from error
     if not callable(getattr(module, "fetch", None)):
         raise RecipeError(f"{script}: has no `fetch`; define `fetch(config: Config, output: Path) -> None`")
-    module.fetch(config, output)
+    try:
+        module.fetch(config, output)
+    except (Seq2SeqError, OSError):  # which say what is wrong
+        raise
+    except Exception as error:
+        raise RecipeError(f"{script}: its `fetch` failed: {_told(error)}; mend it, or pass `--data DIR`") from error
     for language in (config.data.source_language, config.data.target_language):
         if not (output / f"train.{language}").exists():
             raise RecipeError(
                 f"{script}: its `fetch` wrote no train.{language}; it must write to the folder it is given"
             )
+
+
+def _told(error: Exception) -> str:
+    """An error that was not foreseen, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def say(line: str) -> None:

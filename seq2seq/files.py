@@ -6,11 +6,18 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from seq2seq.errors import Seq2SeqError
+
+LOCK = ".lock"
+_LEFTOVER = re.compile(r"\..+\.(\d+)(\.removed)?\.partial")  # as the functions below name what is not complete
 
 
 @contextmanager
@@ -95,10 +102,16 @@ def clear_directory(path: Path) -> None:
         if path.exists():
             remove_directory(path)
         return
-    for child in path.iterdir() if path.is_dir() else ():
+    if path.is_dir():
+        empty_directory(path)
+
+
+def empty_directory(path: Path) -> None:
+    """Remove what is in a folder, but for the lock of `alone_in`."""
+    for child in path.iterdir():
         if child.is_dir() and not child.is_symlink():
             remove_directory(child)
-        else:
+        elif child.name != LOCK:
             child.unlink()
 
 
@@ -109,13 +122,61 @@ def _aside(path: Path) -> Path:
     return path.replace(doomed)
 
 
+@contextmanager
+def alone_in(folder: Path, error: type[Seq2SeqError]) -> Iterator[None]:
+    """Keep other processes from working in a folder; one that is killed keeps nobody.
+
+    The folder is made if it is missing. If nothing comes into it or goes, it is left as it was, without a lock.
+
+    Raises:
+        error: if another one works there.
+    """
+    from filelock import FileLock, Timeout
+
+    before = {path.name for path in folder.iterdir()} if folder.exists() else None
+    folder.mkdir(parents=True, exist_ok=True)
+    # The same for all of one path, so that a recipe's trainings may take what the recipe has taken.
+    lock = FileLock(str(folder.resolve() / LOCK), timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise error(
+            f"{folder}: another process is at work there; wait until it has ended, or choose another --output"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the folder itself may be gone
+            if {path.name for path in folder.iterdir()} - {LOCK} == (before or set()):
+                (folder / LOCK).unlink()
+                if before is None:
+                    folder.rmdir()
+        lock.release()
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder."""
+    """Remove what killed processes left half-written in a folder; what running ones write stays."""
     for leftover in folder.glob(".*.partial"):
+        found = _LEFTOVER.fullmatch(leftover.name)
+        if not found or _is_of_another(int(found[1])):
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def _is_of_another(number: int) -> bool:
+    """Whether another process of this number runs. One of ours was killed, as in a container where all have it."""
+    if number == os.getpid() or sys.platform == "win32":  # where asking, as below, would end it
+        return False
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -31,12 +31,10 @@ def stamp(run: Path) -> int:
 def is_discarded(entry: Mapping[str, Any], run: Path) -> bool:
     """Whether the training that a run holds is one to be discarded, also after a kill, and not that in its place.
 
-    Until the one in its place is about to begin, no `settings` are noted. The version before noted `true`, which said
-    nothing of members of an ensemble that had `begun`.
+    Until the one in its place is about to begin, no `settings` are noted; the run may be a copy, of another time.
     """
     noted = entry.get("discard")
-    has_begun = "settings" in entry or "begun" in entry
-    return noted is not None and (noted == stamp(run) or (noted != 0 and not has_begun))  # 0: there was none
+    return noted is not None and (noted == stamp(run) or (noted != 0 and "settings" not in entry))  # 0: there was none
 
 
 def digests(paths: Sequence[Path]) -> dict[str, str]:
@@ -59,7 +57,7 @@ def refuse_changes(
         RecipeError: which names them.
     """
     now = json.loads(json.dumps(dict(needed)))
-    # Settings that the version before did not know had their defaults.
+    # Settings that have come since had their defaults.
     of_corpus, defaults = to_dict(CorpusConfig(path="some")) | {"path": ""}, flat(config_to_dict(Config()))
     defaults |= {f"data.{name}.{key}": value for name in ("validation", "test") for key, value in of_corpus.items()}
     before = {name: defaults[name] for name in now if name in defaults} | dict(before)

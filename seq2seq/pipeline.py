@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,13 @@ from seq2seq.config import (
     save_config,
 )
 from seq2seq.data.cleaning import clean
-from seq2seq.data.corpus import read_corpus, read_lines, write_lines
+from seq2seq.data.corpus import read_corpus
 from seq2seq.errors import Interrupted, RecipeError, TrainingError
-from seq2seq.evaluation import read_parallel, score
 from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
-from seq2seq.files import atomic_directory, remove_directory, write_json
+from seq2seq.files import atomic_directory
 from seq2seq.going_on import digests, is_discarded, refuse_changes, refuse_other_text, stamp
+from seq2seq.recipe_means import average_last, name_of_mean, remove_means
+from seq2seq.recipe_scores import score_tests, translate_tests
 from seq2seq.recipe_text import listed, prepare_text, ways_of_cleaning
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import flat, to_dict
@@ -38,9 +38,6 @@ from seq2seq.synthesis import SyntheticCorpus, synthetic_corpora, teacher_config
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
-    from seq2seq.model.transformer import Transformer
-
-SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Pipeline:
@@ -69,7 +66,6 @@ class Pipeline:
         """The stages in order."""
         run, folder = self.run, self.folder
         data = self._settings("data")
-        del data["data.risk_weights"]  # which a recipe refuses, and runs of the version before did not know
         held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
         of_script = {} if self.local else {**held_out, **self._settings("tokenizer")}  # which it may read
@@ -107,7 +103,7 @@ class Pipeline:
                 name="average",
                 settings={"average": self.config.recipe.average},
                 inputs=lambda: folder.weights("step_*"),
-                outputs=lambda: folder.weights(f"average_last_{self._num_averaged()}"),
+                outputs=lambda: folder.weights(name_of_mean(run, self.config.recipe.average)),
                 work=self.average,
             )
         yield from map(self._further_training, folder.members(self.config))
@@ -289,11 +285,10 @@ class Pipeline:
         for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
-        if "train" not in self.record.entries and not (self.run / "config.toml").exists():
-            from seq2seq.training.setup import FOLDERS
+        if "train" not in self.record.entries:
+            from seq2seq.training.setup import refuse_to_replace
 
-            for path in (self.run / name for name in FOLDERS if (self.run / name).exists()):
-                raise RecipeError(f"{path}: exists already, and training would replace it; choose another --output")
+            refuse_to_replace(self.run)
 
     def fetch(self) -> None:
         """Write the corpus to `raw/`: from local files, or as the recipe's script does it."""
@@ -363,9 +358,7 @@ class Pipeline:
 
         return Tokenizer.load(self.run / "tokenizer")
 
-    def train_beside(
-        self, stage: Stage, run: Path, config: Config, tokenizer: Callable[[], Tokenizer | None]
-    ) -> None:
+    def train_beside(self, stage: Stage, run: Path, config: Config, tokenizer: Callable[[], Tokenizer | None]) -> None:
         """Train another model than the run's own, or go on with it, and average its checkpoints.
 
         Args:
@@ -389,7 +382,7 @@ class Pipeline:
         if self.config.recipe.average:
             self._average(run)
         else:
-            _remove_means(run)
+            remove_means(run)
 
     def _training_config(self) -> Config:
         corpora = self.corpora()
@@ -427,90 +420,29 @@ class Pipeline:
     def remove_idle_means(self) -> None:
         """Remove the means of checkpoints that the recipe made before, if it makes none any more."""
         if not self.config.recipe.average and "average" in self.record.entries:
-            _remove_means(self.run, self._means_made())
+            remove_means(self.run, self.record.entries["average"].get("made", []))
             del self.record.entries["average"]
             for run in self.run.glob("ensemble/*"):
-                _remove_means(run)
+                remove_means(run)
 
     def average(self) -> None:
         """Average the last checkpoints; the mean is validated like any checkpoint, and translates."""
-        made = self._means_made()
+        made = self.record.entries["average"].get("made", [])
         self.record.write("average", made=sorted({*made, self._average(self.run).name}))
-
-    def _means_made(self) -> list[str]:
-        """The means that the recipe has made of the run's own checkpoints; the version before noted the last one's."""
-        entry = self.record.entries["average"]
-        return list(entry.get("made") or {Path(path).parent.name for path in entry.get("outputs", ())})
-
-    def _average(self, run: Path) -> Path:
-        from seq2seq.checkpoint import average, read_info
-        from seq2seq.devices import choose_device
-        from seq2seq.training.validation import read_validation_pairs, validate
-
-        def scores(model: Transformer, config: Config, tokenizer: Tokenizer) -> dict[str, float]:
-            return validate(model.to(choose_device(self.device)), tokenizer, read_validation_pairs(config), config)
-
-        folder = average(run, last=self._num_averaged(run), validate=scores)
-        found = read_info(folder).validation
-        if found:
-            self.report(f"{folder.name}: validation loss {found['loss']:.3f}, BLEU {found['bleu']:.2f}")
-        return folder
 
     def translate(self) -> None:
         """Translate the test sets with the mean of checkpoints, or the best one where there is no mean."""
-        from seq2seq.checkpoint import resolve
-        from seq2seq.decoding.translator import Translator
-
         decoding = self._decoding()
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")
-        _, checkpoint = resolve(self.run)
-        members = [resolve(partner)[1] for partner in self.folder.partners(self.config)]
-        reverse = self.folder.reverse(self.config)
-        translator = Translator.load(checkpoint, self.device, ensemble=members, rerank_by=reverse)
-        texts = {path.name: list(read_lines(path)) for path in self.folder.test_text("data", 0)}
-        total = sum(map(len, texts.values()))
-        self.report(f"translating {total:,} sentences with {checkpoint.name}")
-        started = time.monotonic()
-        everything = list(chain(*texts.values()))
-        translations = iter(translator.translate(everything, decoding, _progress(total, self.report)))
-        seconds = time.monotonic() - started
-        with atomic_directory(self.run / "translations") as folder:
-            for path in self.folder.test_text("data", 1):
-                number = len(texts[f"{path.stem}.{self.languages[0]}"])
-                write_lines(folder / path.name, (translation.text for translation in islice(translations, number)))
-        figures = {"checkpoint": checkpoint.name, "sentences_per_second": round(total / seconds, 2)}
-        self.record.write("translate", **figures)
+        self.record.write("translate", **translate_tests(self.folder, self.config, decoding, self.device, self.report))
 
     def evaluate(self) -> None:
         """Score the translations; write `scores.json`."""
-        from seq2seq.checkpoint import latest, read_info
-        from seq2seq.memory import peak_memory_mb
+        score_tests(self.folder, len(self._runs_that_translate()), self.record.entries)
 
-        scores, sentences = {}, {}
-        for path in self.folder.test_text("data", 1):
-            hypotheses, references = read_parallel(self.run / "translations" / path.name, path)
-            scores[path.stem] = score(hypotheses, [references], target_language=self.languages[1]).to_json()
-            sentences[path.stem] = len(references)
-        checkpoint, entries = latest(self.run), self.record.entries
-        assert checkpoint is not None
-        info = read_info(checkpoint)
-        memory = [peak_memory_mb(), *(entry.get("peak_memory_mb", 0) for entry in entries.values())]
-        memory += [entries["train"].get("peak_memory_mb", 0) + entries["train"].get("helpers_mb", 0)]
-        figures: dict[str, Any] = {
-            "sentences": sentences["test"],
-            "checkpoint": entries["translate"]["checkpoint"],
-            "models": len(self._runs_that_translate()),
-            "sentences_per_second": entries["translate"]["sentences_per_second"],
-            "steps": info.step,
-            "training_seconds": round(info.training_seconds, 1),  # of the first model
-            "tokens_per_second": round(info.target_tokens_seen / max(info.training_seconds, 1e-3), 1),
-            "peak_memory_mb": max(memory),
-            "stage_seconds": {name: entry["seconds"] for name, entry in entries.items() if "seconds" in entry},
-        }
-        main = scores.pop("test")
-        others = {name: {"sentences": sentences[name], **found} for name, found in scores.items()}
-        write_json(self.run / "scores.json", {**main, "further_test_sets": others, **figures})
+    def _average(self, run: Path) -> Path:
+        return average_last(run, self.config.recipe.average, self.device, self.report)
 
     def _tags(self) -> dict[str, str]:
         """The tags before source text: that of training text, and where the others have none of their own, theirs too.
@@ -567,24 +499,10 @@ class Pipeline:
     def _check_text(self) -> None:
         refuse_other_text(self.run, self.record.entries["train"].get("text"), digests(self._training_text()))
 
-    def _num_averaged(self, run: Path | None = None) -> int:
-        """Checkpoints to average: fewer than asked for where training ended before there were so many."""
-        from seq2seq.checkpoint import checkpoints, read_info
-
-        whole = [folder for folder in checkpoints(run or self.run) if not read_info(folder).interrupted]
-        return min(self.config.recipe.average, len(whole))
-
 
 def _name_of_training(name: str) -> str:
     """Of the stage that trains another model than the run's own."""
     return f"train {name}"
-
-
-def _remove_means(run: Path, names: Sequence[str] | None = None) -> None:
-    """Remove means of checkpoints of these names, or all; others may be a user's own."""
-    for folder in run.glob("checkpoints/average_last_*"):
-        if names is None or folder.name in names:
-            remove_directory(folder)
 
 
 @contextmanager
@@ -601,17 +519,3 @@ def _can_go_on(run: Path) -> Iterator[None]:
         raise TrainingError(
             f"{error} (`seq2seq train {place}/config.toml --output {place} --resume --set ...`, then the recipe again)"
         ) from None
-
-
-def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None]:
-    """Tells every few seconds how many sentences are done, when called with the number of further ones."""
-    done, told = 0, time.monotonic()
-
-    def note(number: int) -> None:
-        nonlocal done, told
-        done += number
-        if time.monotonic() - told >= SECONDS_BETWEEN_REPORTS:
-            report(f"{done:,} of {total:,} sentences")
-            told = time.monotonic()
-
-    return note

@@ -35,7 +35,7 @@ from seq2seq.data.corpus import read_lines
 from seq2seq.errors import RecipeError
 from seq2seq.evaluation import Score, Scores, format_scores
 from seq2seq.fetch import say
-from seq2seq.files import remove_leftovers
+from seq2seq.files import alone_in, remove_leftovers
 from seq2seq.pipeline import Pipeline
 from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
@@ -122,18 +122,20 @@ def run_recipe(
             "train RUN/config.toml --output RUN --resume` (RUN: that of the model that was training, maybe one "
             "in RUN/diversification or RUN/ensemble), then run the recipe again for the rest"
         )
-    remove_leftovers(run / "checkpoints")
-    pipeline = _pipeline(recipe, run, data, device, report)
-    pipeline.check_training(overwrite)
-    if not overwrite:  # which removes more
-        pipeline.remove_idle_means()
-    try:
-        for stage in pipeline.stages():
-            _do(stage, pipeline)
-    except BaseException:
-        pipeline.restore()
-        raise
-    return _result(recipe, run)
+    with alone_in(run, RecipeError):
+        pipeline = _pipeline(recipe, run, data, device, report)
+        pipeline.check_training(overwrite)
+        for folder in (run, run / "checkpoints"):
+            remove_leftovers(folder)
+        if not overwrite:  # which removes more
+            pipeline.remove_idle_means()
+        try:
+            for stage in pipeline.stages():
+                _do(stage, pipeline)
+        except BaseException:
+            pipeline.restore()
+            raise
+        return _result(recipe, run)
 
 
 def with_corpus(
@@ -156,22 +158,23 @@ def with_corpus(
     Raises:
         RecipeError, DataError, ConfigError: from the stages.
     """
-    pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
-    pipeline.check_folders()
-    fetch, prepare = islice(pipeline.stages(), 2)
-    if not (pipeline.record.is_done(fetch) and pipeline.record.is_done(prepare)):
-        pipeline.check_training(overwrite=False)  # of which this text may be
-    _do(fetch, pipeline)
-    raw = None if cleaned else pipeline.raw_corpora()
-    if raw is None:
-        _do(prepare, pipeline)
-    return replace(recipe.config, data=raw or pipeline.corpora())
+    with alone_in(Path(output), RecipeError):
+        pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
+        pipeline.check_folders()
+        remove_leftovers(Path(output))
+        fetch, prepare = islice(pipeline.stages(), 2)
+        if not (pipeline.record.is_done(fetch) and pipeline.record.is_done(prepare)):
+            pipeline.check_training(overwrite=False)  # of which this text may be
+        _do(fetch, pipeline)
+        raw = None if cleaned else pipeline.raw_corpora()
+        if raw is None:
+            _do(prepare, pipeline)
+        return replace(recipe.config, data=raw or pipeline.corpora())
 
 
 def _pipeline(
     recipe: Recipe, run: Path, data: Path | str | None, device: str, report: Callable[[str], None]
 ) -> Pipeline:
-    remove_leftovers(run)
     return Pipeline(recipe.config, recipe.script, run, Path(data) if data else None, device, report, StageRecord(run))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sysconfig
@@ -17,6 +18,15 @@ from hypothesis import settings
 # Examples are not timed: a machine may have other work.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes of pytest one core: threads that share one wait for each other."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        import torch
+
+        torch.set_num_threads(1)  # here alone, not in programs that tests start
+
 
 # Seconds to train: one layer of 32 is enough to test all that is around a model.
 CONFIG = """\

@@ -39,6 +39,8 @@ LAYERS = (
     "going_on",
     "synthesis",
     "recipe_text",
+    "recipe_means",
+    "recipe_scores",
     "pipeline",
     "recipe",
 )

@@ -69,6 +69,7 @@ def in_processes(
 def _begin(begin: Callable[[], object], parent: int) -> None:
     """Make a fresh worker process ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with(parent)
     begin()
 

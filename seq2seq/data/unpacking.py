@@ -49,7 +49,7 @@ def decode_line(line: bytes, name: Path | str, number: int) -> str:
 
 def _has_zeros_alternately(line: bytes) -> bool:
     """Whether many bytes are zero, and all of them are first, or all are second ones: European text in UTF-16."""
-    return line.count(0) * 4 > len(line) and 0 in (line[::2].count(0), line[1::2].count(0))
+    return line.count(0) * 4 > len(line) > 3 and 0 in (line[::2].count(0), line[1::2].count(0))
 
 
 def _open_zstandard(path: Path) -> IO[bytes]:

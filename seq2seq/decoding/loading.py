@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,13 @@ from seq2seq.decoding.engine import Engine, EngineName, TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.reranking import ReverseModel, check_directions
 from seq2seq.devices import choose_device
-from seq2seq.errors import CheckpointError, DecodingError
+from seq2seq.errors import CheckpointError, DecodingError, TokenizerError
 
 # The file by which an exported folder is known.
 EXPORTED: dict[EngineName, str] = {"ctranslate2": "model.bin", "onnx": "decoder.onnx"}
+
+
+MARK = "seq2seq.json"  # in each export, what it says of itself
 
 
 class LoadedEngine(NamedTuple):
@@ -53,6 +57,7 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
     if exported is None:
         return _converted(path, device)
     tokenizer, config = Tokenizer.load(path / "tokenizer"), load_config(path / "config.toml")
+    _check_tokenizer(path, tokenizer)
     if name == "onnx":
         from seq2seq.decoding.onnx import OnnxEngine
 
@@ -60,6 +65,20 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
     from seq2seq.decoding.ctranslate2 import Ctranslate2Engine
 
     return LoadedEngine(Ctranslate2Engine(path, tokenizer, config.model.max_length, device), tokenizer, config)
+
+
+def _check_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
+    """Refuse an export whose tokenizer was exchanged, as far as the export says which one it was made with."""
+    try:
+        said = json.loads((path / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    made_with = said.get("tokenizer") if isinstance(said, dict) else None
+    if isinstance(made_with, str) and made_with != tokenizer.hash:
+        raise TokenizerError(
+            f"{path / 'tokenizer'}: is {tokenizer.hash[:12]}, and the export was made with {made_with[:12]}; put that "
+            "one back, or export the run again"
+        )
 
 
 def export_in(path: Path) -> EngineName | None:

@@ -14,6 +14,7 @@ _PLACES = (
     re.compile(r"[,;:،؛]\s+|\s[–—-]\s+|[、，；：—]"),  # clauses
     re.compile(r"\s+"),  # words
 )
+_ACCENTS = 32  # that a letter may have
 
 
 def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
@@ -50,10 +51,11 @@ def _best_cut(text: str) -> int:
         places = [match.end() for match in pattern.finditer(text) if match.end() < len(text)]
         if places:
             return min(places, key=lambda place: abs(place - middle))
-    place = len(text) // 2
-    while place < len(text) - 1 and unicodedata.combining(text[place]):
-        place += 1  # an accent stays with its letter
-    return place
+    first = len(text) // 2
+    for place in range(first, min(first + _ACCENTS, len(text) - 1) + 1):
+        if not unicodedata.combining(text[place]):
+            return place  # an accent stays with its letter
+    return first  # accents of no letter, which may be cut anywhere
 
 
 def _unspaced(character: str) -> bool:

@@ -55,7 +55,7 @@ def export(
     with atomic_directory(output) as folder:
         _warn_of_rules(loaded.config.decoding, form, quantization)
         _write(loaded, form, folder, quantization)
-        mark(folder, format=form, quantization=quantization)
+        mark(folder, format=form, quantization=quantization, tokenizer=loaded.tokenizer.hash)
         if verified:
             report = verify(
                 loaded,

@@ -29,6 +29,7 @@ from seq2seq.reporting.systems import MOST_SYSTEMS, System
 
 _LOG = logging.getLogger(__name__)
 
+_PAGE = b"<!doctype html>"  # how it begins
 _MOST_PAIRS = 1_000_000  # of a training text that are read to count words
 
 
@@ -77,7 +78,10 @@ def write_report(
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
     if reference is not None and source is None and not given:
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
+    if beam_size is not None and texts.source is None:
+        raise DataError(f"--beam-size {beam_size}: nothing is translated without --source; add it, or leave this out")
     output = output.resolve()  # a link stays one
+    _check_page(output)
     check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
@@ -127,6 +131,14 @@ def _read(texts: Texts) -> tuple[list[str] | None, list[str] | None, list[list[s
     source = next(rest) if texts.source is not None else None
     reference = next(rest) if texts.reference is not None else None
     return source, reference, list(rest)
+
+
+def _check_page(output: Path) -> None:
+    """Refuse to replace what is no page: maybe one of the files that the report is made of."""
+    if output.is_file() and output.stat().st_size:
+        with output.open("rb") as file:
+            if not file.read(len(_PAGE)).lower() == _PAGE:
+                raise DataError(f"{output}: is there already, and no page; choose another --output, or delete it")
 
 
 def _check_systems(names: Sequence[str]) -> None:

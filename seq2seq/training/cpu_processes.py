@@ -23,7 +23,8 @@ import torch
 from torch import distributed as dist
 
 from seq2seq.config import Config, TrainingConfig, load_config, save_config
-from seq2seq.errors import Interrupted, TrainingError
+from seq2seq.data.processes import cores
+from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.training.distributed import PATIENCE, Processes, processes, world_size
 
 _RANK = "SEQ2SEQ_HELPER_RANK"  # environment of a helper
@@ -35,9 +36,18 @@ Helpers = Sequence["subprocess.Popen[bytes]"]
 
 
 def num_processes(config: TrainingConfig, device: torch.device) -> int:
-    """How many processes share each batch on a device."""
+    """How many processes share each batch on a device.
+
+    Raises:
+        ConfigError: if so many are asked for that this machine would not get anywhere.
+    """
     if device.type != "cpu" or world_size() > 1:
         return 1
+    if config.cpu_processes > _MOST * cores():
+        raise ConfigError(
+            f"`training.cpu_processes` = {config.cpu_processes}: this machine has {cores()} cores; give no more "
+            "processes, or leave it out"
+        )
     return config.cpu_processes or min(torch.get_num_threads(), _MOST)
 
 

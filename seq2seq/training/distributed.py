@@ -64,10 +64,19 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
     After an error that this process alone may have met, it stays among them on GPUs: to leave, NCCL would wait for the
     others, who wait for this one. Who calls must end the process (`is_awaited`), by which `torchrun` ends the others.
+
+    Raises:
+        ConfigError: if the environment does not say where they meet.
     """
     if world_size() == 1:
         yield Processes()
         return
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise ConfigError(
+                f"{name}: not in the environment, though WORLD_SIZE is {world_size()}; start it by torchrun, or unset "
+                "WORLD_SIZE"
+            )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)

@@ -21,7 +21,8 @@ from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
-_FILES = ("metrics.jsonl", LEXICON, "scores.json", "config.toml")  # the last one says that there is a run
+_BEGUN = "metrics.jsonl"  # the first file of a run
+_FILES = (_BEGUN, LEXICON, "scores.json", "config.toml")  # the last one says that there is a whole run
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
@@ -40,7 +41,8 @@ def set_up_run(
         The config with the vocabulary sizes filled in, and the run's tokenizer.
 
     Raises:
-        TrainingError: if the run exists already and neither `resume` nor `overwrite` is set, or cannot be resumed.
+        TrainingError: if the run exists already and neither `resume` nor `overwrite` is set, or cannot be resumed; or
+            if something else is in its place.
         ConfigError: if there are no training corpora.
     """
     _refuse_stages(config)
@@ -53,6 +55,7 @@ def set_up_run(
         )
     if config.training.validate_every and config.data.validation is None:
         say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
+    refuse_to_replace(run)
     there = (run / "config.toml").exists()
     if there and resume and not overwrite:
         return _take_up(config, run, say)
@@ -62,6 +65,7 @@ def set_up_run(
         )
     if resume:
         say(f"{run}: nothing to resume there; starting anew")
+    _check_places(config, run)
     _check_corpora(config)
     given = tokenizer is not None or bool(config.tokenizer.path or config.training.initialise_from)
     if config.training.initialise_from:
@@ -75,8 +79,9 @@ def set_up_run(
     for name in ("tokenizer", "base"):
         if (run / name).is_symlink():  # to those of another run, which are not ours to replace
             (run / name).unlink()
-    if there:
-        clear_run(run)  # only now that nothing can be wrong any more
+    clear_run(run)  # only now that nothing can be wrong any more
+    run.mkdir(parents=True, exist_ok=True)
+    (run / _BEGUN).touch()
     tokenizer.save(run / "tokenizer")
     copy_base(config, run)
     save_config(config, run / "config.toml")
@@ -190,6 +195,29 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     for name in sorted(changed):
         say(f"changed since the run began: {name} = {now.get(name)!r} (was {before.get(name)!r})")
     return config, tokenizer
+
+
+def refuse_to_replace(run: Path) -> None:
+    """Refuse a folder that holds no run, but what training would replace.
+
+    Raises:
+        TrainingError: which names it.
+    """
+    if (run / _BEGUN).exists() or any((run / "checkpoints").glob("*/checkpoint.json")):
+        return
+    for path in (run / name for name in (*FOLDERS, *_FILES)):
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise TrainingError(
+                f"{path}: exists already, belongs to no run, and training would replace it; choose another --output"
+            )
+
+
+def _check_places(config: Config, run: Path) -> None:
+    """Refuse corpora in a folder that training removes."""
+    for corpus in (*config.data.train, *([config.data.validation] if config.data.validation else [])):
+        for name in filter(None, (corpus.source, corpus.target, corpus.path)):
+            if any(Path(name).resolve().is_relative_to((run / folder).resolve()) for folder in FOLDERS):
+                raise DataError(f"{name}: lies where training puts its own files; move it, or choose another --output")
 
 
 def clear_run(run: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +25,7 @@ from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.devices import autocast, precision_on
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
-from seq2seq.files import remove_leftovers
+from seq2seq.files import LOCK, alone_in, empty_directory, remove_leftovers
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
@@ -68,7 +67,7 @@ def train(
 
     Raises:
         ConfigError, DataError, TokenizerError, CheckpointError: if something given does not fit.
-        TrainingError: if the run exists already, or the loss is no longer a number.
+        TrainingError: if the run exists already, another process works in it, or the loss is no longer a number.
         Interrupted: after Ctrl-C or SIGTERM, when the state is saved.
     """
     run = Path(output)
@@ -80,13 +79,15 @@ def train(
     if model is not None and config.training.cpu_processes > 1 and chosen.type == "cpu":
         raise ConfigError("`training.cpu_processes` and a model: other processes would not have it; leave one out")
     size = 1 if model is not None else num_processes(config.training, chosen)
-    with training_processes(config, run, chosen, size) as group:
+    with training_processes(config, run, chosen, size) as group, ExitStack() as until_the_end:
         tell = say if group.is_first else _silent
+        if group.is_first:
+            until_the_end.enter_context(alone_in(run, TrainingError))
         with _unless_it_fails(run, group):
             if group.is_first:
+                config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
                 for folder in (run, run / "checkpoints"):
                     remove_leftovers(folder)
-                config, tokenizer = set_up_run(config, run, tokenizer, resume, overwrite, tell)
                 stores = open_stores(config, tokenizer, run / TOKENS, tell)
             group.wait()
             if group.most(not (run / "config.toml").exists(), chosen):
@@ -108,7 +109,7 @@ def train(
         except torch.OutOfMemoryError:  # of a GPU
             raise TrainingError(
                 f"{chosen}: out of memory after step {trainer.state.step}; {less_memory(config.training)} (for "
-                "validations, `decoding.batch_size`), and go on from the last checkpoint with --resume"
+                f"validations, `decoding.batch_size`), and {_way_on(run)}"
             ) from None
         finally:
             trainer.journal.close()
@@ -119,13 +120,13 @@ def train(
 
 @contextmanager
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
-    """Remove a new run directory if training cannot begin, so that the mended command can be given again."""
-    is_new = group.is_first and not run.exists()
+    """Empty a new run directory if training cannot begin, so that the mended command can be given again."""
+    is_new = group.is_first and {path.name for path in run.iterdir()} <= {LOCK}
     try:
         yield
     except BaseException:
         if is_new:
-            shutil.rmtree(run, ignore_errors=True)
+            empty_directory(run)
         raise
 
 
@@ -259,7 +260,7 @@ class _Trainer:
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
             f"the {what} is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
-            "training.warmup_steps, then go on from the last checkpoint with --resume"
+            f"training.warmup_steps, then {_way_on(self.run)}"
         )
 
     def _reason_to_stop(self, seconds: float) -> str:
@@ -390,6 +391,11 @@ class _Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _way_on(run: Path) -> str:
+    """What to do with a training that failed, once its settings are mended."""
+    return "go on from the last checkpoint with --resume" if latest(run) else "start anew with --overwrite"
 
 
 class _NoJournal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seq2seq import evaluation
 from seq2seq.checkpoint import checkpoints
 from seq2seq.config import Config, DecodingConfig
 from seq2seq.data.lexicon import FILE as LEXICON
@@ -133,7 +135,7 @@ def test_full_disk_is_one_line_and_status_1(script):
     assert done.stderr == "seq2seq: error: cannot write: no space left on device\n"
 
 
-def test_closed_streams(script, trained_run, tmp_path):
+def test_closed_streams(script, trained_run, corpus, tmp_path):
     """Nothing is lost for want of a place to complain, and nothing is called done that went nowhere."""
 
     def run(redirection: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
@@ -142,13 +144,84 @@ def test_closed_streams(script, trained_run, tmp_path):
 
     done = run("2>&-", "translate", trained_run)
     assert done.returncode == 0 and done.stdout.count(b"\n") == 3
-    done = run(">&-", "translate", trained_run)
-    assert done.returncode == 1 and b"standard output: bad file descriptor" in done.stderr
+    score = ("score", corpus / "test.en", "--reference", corpus / "test.en")
+    for command in (("translate", trained_run), ("settings",), score, (*score, "--json")):
+        done = run(">&-", *command)
+        assert done.returncode == 1 and b"error: cannot write: bad file descriptor" in done.stderr, done.stderr
     (tmp_path / "in").write_text("ab\n")
     done = run(">&- 2>&-", "translate", trained_run, "--input", tmp_path / "in", "--output", tmp_path / "out")
     assert done.returncode == 0 and (tmp_path / "out").read_text().count("\n") == 1
     assert run("<&-", "translate", trained_run).returncode == 0
     assert run("<&-", "tokenizer", "encode", trained_run / "tokenizer").returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
+def test_results_are_utf_8_in_every_locale(script, corpus, tmp_path, encoding):
+    names = ("Übersetzung 译文".encode(), b"not-utf-8-\xfc")
+    for name in names:
+        path = bytes(tmp_path) + b"/" + name
+        shutil.copy(corpus / "test.en", path)
+        command = [script, "score", path, "--reference", str(corpus / "test.en")]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert name in done.stdout and "±".encode() in done.stdout
+
+
+def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus, monkeypatch):
+    def imported(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("half loaded") from None
+
+    monkeypatch.setattr(evaluation, "read_parallel", imported)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests in a shell's background
+    try:
+        outcome = seq2seq("score", corpus / "test.en", "--reference", corpus / "test.en")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (outcome.status, outcome.stderr) == (130, "seq2seq: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("jp", "did you mean ja?"), ("CN", "did you mean zh?"), ("klingon", "such as ja or zh-Hant")]
+)
+def test_what_is_no_language_code_is_refused(seq2seq, corpus, code, hint):
+    score = ("score", corpus / "test.en", "--reference", corpus / "test.en")
+    outcome = seq2seq(*score, "--target-language", code)
+    assert outcome.status == 2 and f"{code!r}: is no language code" in outcome.stderr and hint in outcome.stderr
+    for known in ("", "de", "zh-Hant", "zho_Hans", "DE"):
+        assert seq2seq(*score, "--target-language", known).status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--sample --beam-size 4", "--beam-size 4: does nothing with --sample"),
+        ("--sample --patience 2", "--patience 2.0: does nothing with --sample"),
+        ("--beam-size 1 --patience 2", "--patience 2.0: does nothing with a beam of 1"),
+        ("--length-penalty 0 --length-penalty-form gnmt", "--length-penalty-form gnmt: does nothing with a length"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(seq2seq, trained_run, options, told):
+    outcome = seq2seq("translate", trained_run, *options.split(), stdin=b"ab\n")
+    assert outcome.status == 1 and told in outcome.stderr and outcome.stdout == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_ended_leaves_nothing_half_written(script, trained_run, sentences, tmp_path, number):
+    (tmp_path / "in").write_bytes(sentences * 20_000)
+    command = [script, "translate", trained_run, "--input", tmp_path / "in", "--output", tmp_path / "out"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests that a shell started in the background
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as running:
+        while not list(tmp_path.glob(".out.*.partial")):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(number)
+        _, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stderr) == (130, b"seq2seq: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 # --- settings, recipes
@@ -375,7 +448,7 @@ def test_what_was_evaluated_before_an_error_is_not_lost(seq2seq, trained_run, co
     assert outcome.status == 1 and "the run has no lexicon" in outcome.stderr
     (record,) = json.loads(outcome.stdout)
     assert record["bleu"]["score"] >= 0
-    wrong = seq2seq("evaluate", trained_run, other, *files, "--n-best", 9, "--beam-size", 4)
+    wrong = seq2seq("evaluate", trained_run, other, *files, "--beam-size", 0)
     assert (wrong.status, wrong.stdout) == (1, b""), "seen before anything is translated"
 
 
@@ -388,6 +461,8 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
     assert outcome.lines == [str(run / "checkpoints" / "average_last_2")]
     assert "BLEU" in outcome.stderr
     assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20
+    of_one = seq2seq("average", outcome.lines[0])
+    assert of_one.status == 1 and f"is one checkpoint; name its run, {run}" in of_one.stderr
 
 
 # --- decoding for quality

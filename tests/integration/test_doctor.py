@@ -78,6 +78,11 @@ def repeat(folder: Path) -> None:
         write(folder / f"train.{side}", read(folder / f"train.{side}") + read(folder / f"train.{side}")[:100])
 
 
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 class Broken(NamedTuple):
     name: str
     check: str
@@ -101,6 +106,8 @@ BROKEN = [
     Broken("swapped validation", "swapped languages", "data.validation", swap),
     Broken("duplicates", "duplicates", "100 of 500", repeat, is_error=False),
     Broken("training text in the test", "overlap", "25.0%", overlap),
+    Broken("something else in the place of the run", "output", "belongs to no run",
+           lambda folder: write(_new(folder / "run") / "config.toml", ["mine"])),
     Broken("no validation", "validation", "name one",
            lambda folder: (folder / "config.toml").write_text(CONFIG.replace("\nvalidation", "\n#")), is_error=False),
     Broken("patience without validation", "validation", "stops by it",

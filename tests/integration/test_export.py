@@ -167,6 +167,18 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_export_with_another_tokenizer_is_refused(
+    exported: Path, corpus: Path, seq2seq: Command, tmp_path: Path
+) -> None:
+    shutil.copytree(exported, tmp_path / "mixed")
+    tokenizer = tmp_path / "mixed" / "tokenizer"
+    shutil.rmtree(tokenizer)
+    assert seq2seq("tokenizer", "train", corpus / "train.en", "--vocab-size", 290, "--output", tokenizer).status == 0
+    done = seq2seq("translate", tmp_path / "mixed", "--engine", "ctranslate2", stdin=b"abc\n")
+    assert done.status == 1 and done.stdout == b""
+    assert f"{tokenizer}: is " in done.stderr and "put that one back, or export the run again" in done.stderr
+
+
 @pytest.mark.parametrize("engine", ["ctranslate2", "onnx"])
 def test_a_package_translates_with_the_engine_that_it_holds(trained_run: Path, tmp_path: Path, seq2seq, engine) -> None:
     package = tmp_path / "package"

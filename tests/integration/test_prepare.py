@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -58,11 +57,7 @@ def test_lost_tokens_are_made_again_and_old_ones_go(seq2seq, config: Path, tmp_p
     run = tmp_path / "run"
     command = ("train", config, "--output", run, "--device", "cpu")
     assert seq2seq(*command, "--set", "training.steps=3").status == 0
-    shutil.rmtree(run / "tokens")  # as a run has none that an earlier version began
-    for path in run.glob("checkpoints/*/checkpoint.json"):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        del told["pool_in_epoch"]
-        path.write_text(json.dumps(told), encoding="utf-8")
+    shutil.rmtree(run / "tokens")
     assert seq2seq(*command, "--resume").status == 0
     assert seq2seq("train", config, "--output", tmp_path / "whole", "--device", "cpu").status == 0
     assert weights(run) == weights(tmp_path / "whole")

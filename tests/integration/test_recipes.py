@@ -256,10 +256,6 @@ def test_an_ensemble_is_trained_and_translates_together(tmp_path: Path, hub: lis
     changes = ["recipe.ensemble=2", "recipe.average=0", "training.log_every=7"]
     others = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, *changes])
     for overwrite in (False, True):
-        if not overwrite:  # as the version before noted it, which said nothing by `discard` once training had begun
-            entries = json.loads((run / "stages.json").read_text())
-            entries["train 2"] = {"begun": "some hash", "discard": True}
-            (run / "stages.json").write_text(json.dumps(entries))
         run_recipe(others, run, device="cpu", overwrite=overwrite)
         again = next((run / "ensemble" / "2").glob("checkpoints/step_*/model.safetensors")).stat().st_mtime_ns
         assert (again != trained) is overwrite

@@ -1,5 +1,6 @@
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
+from seq2seq import evaluation
 from seq2seq.errors import DataError
 from seq2seq.evaluation import (
     Difference,
@@ -118,6 +120,23 @@ def test_japanese_and_korean_are_scored_with_or_without_mecab(language: str) -> 
     scores = score(["私は猫が好きです。"], [["私は犬が好きです。"]], confidence=False, target_language=language)
     assert f"tok:{language}-mecab" in scores.bleu.signature or "tok:char" in scores.bleu.signature
     assert scores.bleu.score > 0
+
+
+def test_want_of_mecab_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(evaluation._LOG, "warning", lambda text, *values: told.append(text % values))
+    monkeypatch.setitem(sys.modules, "MeCab", None)
+    evaluation._warn_of_missing_mecab.cache_clear()
+    for _ in range(2):
+        score(["私は猫が好きです。"], [["私は犬が好きです。"]], confidence=False, target_language="ja")
+    assert told == [
+        "target language ja: BLEU is of characters (tok:char), since MeCab is missing; pip install 'sacrebleu[ja]'"
+    ]
+
+
+def test_an_interval_of_no_width_has_no_sign() -> None:
+    table = format_scores([("same", score(REFERENCES, [REFERENCES]))])
+    assert "100.00 ± 0.00" in table and "-0.00" not in table
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])

@@ -209,7 +209,9 @@ def test_a_line_end_in_a_sentence_is_refused(tmp_path: Path) -> None:
     ("script", "message"),
     [
         ("def fetch(", "cannot be loaded"),
-        ("import no_such_module_anywhere", "cannot be loaded: No module named"),
+        ("import no_such_module_anywhere", "cannot be loaded: ModuleNotFoundError: No module named"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
+        ("def fetch(config, output): {}[1]", "its `fetch` failed: KeyError: 1; mend it, or pass `--data DIR`"),
         ("fetch = 1", "has no `fetch`"),
         ("def fetch(config, output): pass", r"wrote no train\.de"),
     ],

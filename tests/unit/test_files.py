@@ -1,19 +1,24 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq.errors import DataError, TrainingError
 from seq2seq.files import (
+    alone_in,
     atomic_directory,
     atomic_write,
     clear_directory,
+    empty_directory,
     remove_leftovers,
     sha256_of,
     write_json,
 )
+from tests.other_process import working_in
 
 
 class Crash(BaseException):
@@ -107,9 +112,47 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
 
 def test_a_link_that_is_left_over_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    (tmp_path / ".tok.12.removed.partial").symlink_to(tmp_path / "disk")
+    (tmp_path / ".tok.99999999.removed.partial").symlink_to(tmp_path / "disk")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["disk"]
+
+
+def test_of_what_is_half_written_that_of_running_processes_and_of_others_stays(tmp_path: Path) -> None:
+    stay = [f".out.{os.getppid()}.partial", ".download.partial", ".12.partial", "out.12.partial", ".out.12.partial.txt"]
+    go = [".out.99999999.partial", f".out.{os.getpid()}.partial", ".out.99999999999999999999.removed.partial"]
+    for name in (*stay, *go):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == sorted(stay)
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    refused = pytest.raises(TrainingError, match="run: another process is at work there; wait until it has ended, or")
+    with working_in(folder), refused, alone_in(folder, TrainingError):
+        pass
+    with alone_in(folder, TrainingError), alone_in(folder, DataError):  # the other one was killed
+        (folder / "made").touch()
+        empty_directory(folder)
+        assert names_in(folder) == [".lock"]
+        with pytest.raises(AssertionError, match="another process is at work"), working_in(folder):
+            pass
+    assert folder.exists()
+
+
+def test_a_folder_that_was_made_to_work_in_goes_if_it_stays_empty(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "new" / "empty", DataError):
+        pass
+    with alone_in(tmp_path / "new" / "filled", DataError):
+        (tmp_path / "new" / "filled" / "file").touch()
+    assert names_in(tmp_path / "new") == ["filled"]
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").touch()
+    for _ in range(2):
+        with alone_in(tmp_path / "theirs", DataError), alone_in(tmp_path / "theirs", DataError):
+            assert names_in(tmp_path / "theirs") == [".lock", "file"]
+        assert names_in(tmp_path / "theirs") == ["file"]
 
 
 def test_json_is_readable_text_and_whole_or_not_there(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
 from seq2seq.settings import to_dict
 from seq2seq.training import trainer
+from tests.other_process import working_in
 
 TOML = """\
 [recipe]
@@ -87,6 +88,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def average(self: Pipeline) -> None:
         done.append("average")
         fake_checkpoint(self.run, "average_last_2")
+        self.record.write("average", made=["average_last_2"])
 
     def translate(self: Pipeline) -> None:
         done.append("translate")
@@ -222,9 +224,9 @@ def test_overwriting_that_cannot_begin_leaves_a_run_that_no_recipe_made(recipe_f
 def test_what_is_discarded_is_so_in_a_copy(tmp_path: Path) -> None:
     (tmp_path / "config.toml").touch()
     noted = stamp(tmp_path)
-    for entry in ({"discard": noted}, {"discard": True}, {"discard": noted, "settings": {}}, {"discard": noted - 1}):
+    for entry in ({"discard": noted}, {"discard": noted, "settings": {}}, {"discard": noted - 1}):
         assert is_discarded(entry, tmp_path)
-    for entry in ({}, {"settings": {}}, {"discard": noted - 1, "settings": {}}, {"discard": True, "begun": "hash"}):
+    for entry in ({}, {"settings": {}}, {"discard": noted - 1, "settings": {}}, {"discard": 0}):
         assert not is_discarded(entry, tmp_path)
 
 
@@ -357,7 +359,7 @@ def test_int8_is_refused_on_a_gpu_unless_nothing_is_left_to_do(
 
 
 def test_a_leftover_of_a_killed_run_is_removed(recipe_file: Path, log: list[str]) -> None:
-    leftover = recipe_file.parent / "run" / ".raw.123.partial"
+    leftover = recipe_file.parent / "run" / ".raw.99999999.partial"
     leftover.mkdir(parents=True)
     run(recipe_file)
     assert not leftover.exists()
@@ -365,10 +367,30 @@ def test_a_leftover_of_a_killed_run_is_removed(recipe_file: Path, log: list[str]
 
 def test_a_run_that_no_recipe_made_is_left_alone(recipe_file: Path, log: list[str]) -> None:
     (recipe_file.parent / "run").mkdir()
-    (recipe_file.parent / "run" / "config.toml").write_text("")
+    for name in ("config.toml", "metrics.jsonl"):
+        (recipe_file.parent / "run" / name).write_text("")
     with pytest.raises(RecipeError, match="holds a run that no recipe made"):
         run(recipe_file)
     assert log == []
+
+
+def test_a_config_that_is_no_run_s_is_left_alone_whatever_is_asked(recipe_file: Path, log: list[str]) -> None:
+    (recipe_file.parent / "run").mkdir()
+    (recipe_file.parent / "run" / "config.toml").write_text("mine")
+    with pytest.raises(TrainingError, match=r"run/config\.toml: exists already, belongs to no run"):
+        run(recipe_file, overwrite=True)
+    assert log == [] and (recipe_file.parent / "run" / "config.toml").read_text() == "mine"
+
+
+def test_a_folder_in_which_another_process_works_is_left_alone(recipe_file: Path, log: list[str]) -> None:
+    folder = recipe_file.parent / "run"
+    leftover = folder / ".raw.99999999.partial"
+    leftover.mkdir(parents=True)
+    with working_in(folder):
+        with pytest.raises(RecipeError, match="run: another process is at work there"):
+            run(recipe_file)
+        assert log == [] and leftover.exists()
+    run(recipe_file)
 
 
 def test_local_files_that_are_missing_are_named_before_anything_is_done(recipe_file: Path, log: list[str]) -> None:
@@ -425,7 +447,7 @@ def test_what_training_would_replace_is_left_alone(recipe_file: Path, log: list[
     mine = recipe_file.parent / "run" / "tokenizer" / "joint.model"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious", encoding="utf-8")
-    with pytest.raises(RecipeError, match="tokenizer: exists already, and training would replace it"):
+    with pytest.raises(TrainingError, match=r"tokenizer: exists already, .*training would replace it"):
         run(recipe_file)
     assert mine.read_text(encoding="utf-8") == "precious" and log == []
 

@@ -106,7 +106,7 @@ def test_what_was_killed_goes_on_with_the_next_block(
     translator.blocks_left = 2
     with pytest.raises(KeyboardInterrupt):
         make(corpus, tmp_path)
-    (tmp_path / "work" / ".000002.txt.99.partial").write_text("half")
+    (tmp_path / "work" / ".000002.txt.99999999.partial").write_text("half")
     translator.blocks_left = 1
     assert make(corpus, tmp_path) == [(line, line.upper()) for line in LINES]
     assert [texts for texts, _ in translator.asked] == [LINES[:4], LINES[4:8], LINES[8:]]

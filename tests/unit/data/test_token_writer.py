@@ -103,7 +103,7 @@ def test_what_was_killed_goes_on_with_what_is_missing(
         open_stores(config, tokenizer, tmp_path / "tokens")
     work = tmp_path / "tokens/.corpus000.parts"
     (work / "data-000002.json").unlink()
-    (work / ".data-000003.arrow.1.partial").touch()
+    (work / ".data-000003.arrow.99999999.partial").touch()
     times = {path.name: path.stat().st_mtime_ns for path in work.glob("*.arrow")}
     open_stores(config, tokenizer, tmp_path / "tokens")
     assert files(tmp_path / "tokens") == files(tmp_path / "whole")

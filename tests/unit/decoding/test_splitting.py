@@ -58,6 +58,12 @@ def test_very_long_text_is_cut_into_equal_parts() -> None:
     assert min(map(len, parts)) > 450
 
 
+def test_a_long_row_of_accents_is_cut_in_its_middle() -> None:
+    parts = split_text("e" + "\u0301" * 20_000, at_most(1000))
+    assert len(parts) < 50 and "".join(parts) == "e" + "\u0301" * 20_000
+    assert split_text("e\u0301\u0302e\u0301\u0302", at_most(3)) == ["e\u0301\u0302"] * 2
+
+
 @pytest.mark.parametrize(
     ("parts", "joined"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_new_folder_an_empty_one_and_an_earlier_export_are_taken(run: Path, tmp_path: Path) -> None:
     check_output(tmp_path / "new", run, overwrite=False)
-    for number, marks in enumerate(([], ["data.lock.json"], ["seq2seq.json"], ["translate.py", "model.bin"])):
-        folder = tmp_path / f"made{number}"
+    for folder in (tmp_path / "empty", tmp_path / "made"):
         folder.mkdir()
-        for name in marks:
-            (folder / name).touch()
+        if folder.name == "made":
+            (folder / "model.bin").touch()
+            mark(folder)
         check_output(folder, run, overwrite=True)
         with pytest.raises(ExportError, match="is there already; --overwrite"):
             check_output(folder, run, overwrite=False)
@@ -35,9 +36,23 @@ def test_what_came_into_an_export_later_is_not_lost(run: Path, tmp_path: Path) -
     (folder / "model.bin").touch()
     mark(folder, format="ctranslate2")
     check_output(folder, run, overwrite=True)
-    (folder / ".git").mkdir()
-    with pytest.raises(ExportError, match=r"holds \.git too, which would be lost"):
-        check_output(folder, run, overwrite=True)
+    for name in (".git/config", "tokenizer/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+        with pytest.raises(ExportError, match=rf"holds {re.escape(name)} too, which would be lost"):
+            check_output(folder, run, overwrite=True)
+        (folder / name).unlink()
+    (folder / "tokenizer" / ".DS_Store").touch()
+    check_output(folder, run, overwrite=True)
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"holds": "all"}'])
+def test_files_of_others_with_the_name_of_a_mark_are_none(run: Path, tmp_path: Path, said: str) -> None:
+    for name in ("seq2seq.json", "data.lock.json", "thesis.txt"):
+        (tmp_path / "others").mkdir(exist_ok=True)
+        (tmp_path / "others" / name).write_text(said)
+    with pytest.raises(ExportError, match="has no mark of an export or package"):
+        check_output(tmp_path / "others", run, overwrite=True)
 
 
 PARTS = ("runs/mine/checkpoints", "runs/mine/checkpoints/step_1")

@@ -94,7 +94,19 @@ def test_mistakes_leave_nothing_behind(corpus: Path, trained_run: Path, tmp_path
         write_report([trained_run], output, Texts(source=corpus / "test.de", reference=corpus / "train.en"))
     with pytest.raises(DataError, match="4 systems"):
         write_report([], output, Texts(systems=[(str(i), corpus / "test.en") for i in range(4)]))
+    with pytest.raises(DataError, match="nothing is translated without --source"):
+        write_report([trained_run], output, beam_size=3)
     assert not output.parent.exists()
+
+
+def test_nothing_but_a_page_is_replaced(corpus: Path, tmp_path: Path) -> None:
+    shutil.copy(corpus / "test.en", tmp_path / "system")
+    texts = Texts(systems=[("one", tmp_path / "system")])
+    with pytest.raises(DataError, match=r"system: is there already, and no page; choose another --output"):
+        write_report([], tmp_path / "system", texts)
+    assert (tmp_path / "system").read_bytes() == (corpus / "test.en").read_bytes()
+    for _ in range(2):
+        write_report([], tmp_path / "page", texts)
 
 
 def test_tokenised_text_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

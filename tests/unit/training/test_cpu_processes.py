@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from seq2seq.config import TrainingConfig
+from seq2seq.errors import ConfigError
+from seq2seq.training import cpu_processes
 from seq2seq.training.cpu_processes import num_processes
 
 CPU = torch.device("cpu")
@@ -17,6 +19,13 @@ def test_as_many_as_asked_for_or_one_for_each_core(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert num_processes(TrainingConfig(cpu_processes=asked), CPU) == number
+
+
+def test_more_than_a_machine_can_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_processes, "cores", lambda: 2)
+    assert num_processes(TrainingConfig(cpu_processes=8), CPU) == 8
+    with pytest.raises(ConfigError, match=r"`training\.cpu_processes` = 9999: this machine has 2 cores; give no more"):
+        num_processes(TrainingConfig(cpu_processes=9999), CPU)
 
 
 def test_none_beside_a_gpu_or_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

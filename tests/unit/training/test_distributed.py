@@ -26,7 +26,8 @@ GPU = torch.device("cuda:0")
 def group(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Pretended processes on GPUs; what has been done with them."""
     done: list[str] = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(f"set {device}"))
     monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: done.append(f"join by {backend}"))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("leave"))
@@ -42,6 +43,15 @@ def test_processes_part_at_the_end_and_when_all_are_interrupted(group: list[str]
     with pytest.raises(Interrupted), processes(GPU):
         raise Interrupted("all of them")
     assert group[-2:] == ["join by nccl", "leave"]
+
+
+def test_an_environment_that_does_not_say_where_to_meet_is_told(
+    group: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASTER_ADDR")
+    with pytest.raises(ConfigError, match=r"MASTER_ADDR: .* though WORLD_SIZE is 2; start it by"), processes(GPU):
+        pass
+    assert group == []
 
 
 @pytest.mark.parametrize(("device", "last"), [("cuda:0", "join by nccl"), ("cpu", "leave")])

@@ -32,6 +32,7 @@ from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
 from seq2seq.training.validation import validate
+from tests.other_process import working_in
 
 LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
 
@@ -115,7 +116,7 @@ def test_want_of_memory_is_told_with_what_to_do(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
     monkeypatch.setattr(Steps, "gradients", gradients)
-    with pytest.raises(TrainingError, match=r"out of memory after step 0; lower `training.batch_tokens`.*--resume"):
+    with pytest.raises(TrainingError, match=r"out of memory after step 0; lower `training.batch_tokens`.*--overwrite"):
         train(config, tmp_path / "run", device="cpu")
 
 
@@ -365,6 +366,46 @@ def test_overwriting_begins_anew_where_checkpoints_lie_elsewhere(config: Config,
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["step_00000003"]
+
+
+def test_a_folder_in_which_another_process_works_is_left_alone(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
+    before = sorted(run.rglob("*"))
+    with working_in(run):
+        for how in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(TrainingError, match="run: another process is at work there; wait until it has ended"):
+                train(with_training(config, steps=3), run, device="cpu", **how)
+    assert sorted(run.rglob("*")) == before
+    train(with_training(config, steps=3), run, device="cpu", resume=True)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "base/mine", "tokens/mine", "checkpoints/mine", "tokenizer/mine"])
+def test_what_no_run_has_made_is_not_replaced(config: Config, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    for how in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(TrainingError, match=r"run/\S+: exists already, belongs to no run"):
+            train(config, tmp_path / "run", device="cpu", **how)
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [file] and file.read_text() == "mine"
+
+
+def test_corpora_that_lie_where_training_writes_are_not_removed(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
+    for name in ("train.a", "train.b"):
+        shutil.copy(tmp_path / name, run / "tokens" / name)
+    corpus = CorpusConfig(source=str(run / "tokens/train.a"), target=str(run / "tokens/train.b"))
+    with pytest.raises(DataError, match=r"tokens/train\.a: lies where training puts its own files; move it"):
+        train(replace(config, data=replace(config.data, train=(corpus,))), run, device="cpu", overwrite=True)
+    assert (run / "tokens/train.a").exists() and latest(run)
+
+
+def test_a_training_that_was_killed_while_it_was_set_up_is_made_anew(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "run" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "run" / "tokenizer" / "half").touch()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
+    assert latest(run) and not (run / "tokenizer" / "half").exists()
 
 
 def test_the_tokenizer_of_another_run_is_not_replaced(config: Config, tmp_path: Path) -> None:
