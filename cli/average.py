@@ -22,14 +22,14 @@ def average(*, run: Path, last: int | None, best: int | None) -> None:
     """
     if last is not None and best is not None:
         raise click.UsageError("--last and --best exclude each other")
-    from seq2seq import checkpoint
+    from seq2seq import averaging, checkpoint
     from seq2seq.errors import CheckpointError
     from seq2seq.training.validation import read_validation_pairs, validate
 
     folder, found = checkpoint.resolve(run)  # says what is wrong with RUN before anything else is read
     if found.resolve() == run.resolve():
         raise CheckpointError(f"{run}: is one checkpoint; name its run, {folder}")
-    folder = checkpoint.average(
+    folder = averaging.average(
         run,
         last=last,
         best=best,

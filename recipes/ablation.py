@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from seq2seq.checkpoint import average, checkpoints
+from seq2seq.averaging import average
+from seq2seq.checkpoint import checkpoints
 from seq2seq.config import load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, Seq2SeqError

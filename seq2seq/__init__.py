@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seq2seq.checkpoint import average as average
+    from seq2seq.averaging import average as average
     from seq2seq.checkpoint import load_model as load_model
     from seq2seq.config import Config as Config
     from seq2seq.config import DecodingConfig as DecodingConfig
@@ -32,7 +32,7 @@ _HOMES = {
     "Tokenizer": "seq2seq.data.tokenizer",
     "Transformer": "seq2seq.model.transformer",
     "Translator": "seq2seq.decoding.translator",
-    "average": "seq2seq.checkpoint",
+    "average": "seq2seq.averaging",
     "load_config": "seq2seq.config.files",
     "load_model": "seq2seq.checkpoint",
     "merge": "seq2seq.training.fine_tuning",

@@ -16,29 +16,30 @@ Checkpoint folders are renamed into place when they are complete, so there are n
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seq2seq.config import Config, Metric, TrainingConfig, load_config
+from seq2seq.config import Config, Metric, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.files import atomic_directory, remove_directory, write_json
-from seq2seq.model.lora import lora_tensors, merged
+from seq2seq.model.lora import lora_tensors
 from seq2seq.model.transformer import Transformer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from seq2seq.weights import (
+    assign_weights,
+    parameters_of,
+    read_adapter,
+    read_tensors,
+    save_tensors,
+    weights_hash,
+    with_adapter,
+)
 
 _MODEL, _TRAINING, _INFO = "model.safetensors", "training.safetensors", "checkpoint.json"
 _MEAN = "average_last_"  # and how many
@@ -100,11 +101,11 @@ def save_checkpoint(
         if low_rank:
             about = {"scale": lora_scale, "base": weights_hash(weights)}
             # One entry: safetensors writes several in any order, and equal adapters should be equal files.
-            _save(low_rank, partial / _ADAPTER, {"lora": json.dumps(about)})
+            save_tensors(low_rank, partial / _ADAPTER, {"lora": json.dumps(about)})
         else:
-            _save(weights, partial / _MODEL)
+            save_tensors(weights, partial / _MODEL)
         if training is not None:
-            _save(training, partial / _TRAINING)
+            save_tensors(training, partial / _TRAINING)
         write_json(partial / _INFO, asdict(info))
     return folder
 
@@ -141,8 +142,8 @@ def latest(run: Path) -> Path | None:
 def best(run: Path, metric: Metric) -> Path | None:
     """The checkpoint, or average, with the best validation score; the newest where none was validated."""
     folders = [*checkpoints(run), *sorted((run / "checkpoints").glob("average_*"))]
-    scored = _scored(folders, metric)
-    return max(scored)[1] if scored else latest(run) or next(reversed(folders), None)  # a package may have a mean alone
+    found = scored(folders, metric)
+    return max(found)[1] if found else latest(run) or next(reversed(folders), None)  # a package may have a mean alone
 
 
 def validation_score(info: CheckpointInfo, metric: Metric) -> float | None:
@@ -152,7 +153,7 @@ def validation_score(info: CheckpointInfo, metric: Metric) -> float | None:
     return -info.validation[metric] if metric == "loss" else info.validation[metric]
 
 
-def _scored(folders: Sequence[Path], metric: Metric) -> list[tuple[float, Path]]:
+def scored(folders: Sequence[Path], metric: Metric) -> list[tuple[float, Path]]:
     """The validated ones among checkpoints, each with its score; of equal scores the later folder is the larger."""
     scores = [(validation_score(read_info(folder), metric), folder) for folder in folders]
     return [(score, folder) for score, folder in scores if score is not None]
@@ -165,9 +166,9 @@ def prune(run: Path, keep: int, metric: Metric) -> None:
     as without the interruption.
     """
     folders = checkpoints(run)
-    scored = _scored(folders, metric)
+    found = scored(folders, metric)
     due = [folder for folder in folders if not read_info(folder).interrupted]
-    keepers = {*due[-keep:], *folders[-1:], *([max(scored)[1]] if scored else [])}
+    keepers = {*due[-keep:], *folders[-1:], *([max(found)[1]] if found else [])}
     for folder in folders:
         if folder not in keepers:
             remove_directory(folder)
@@ -230,7 +231,7 @@ def load_model(path: Path | str, device: str = "cpu", adapter: Path | str | None
     model = Transformer(config.model)
     load_weights(model, checkpoint)
     if adapter is not None:
-        assign_weights(model, _with_adapter(parameters_of(model), Path(adapter)), Path(adapter))
+        assign_weights(model, with_adapter(parameters_of(model), Path(adapter)), Path(adapter))
     return LoadedRun(model.to(device).eval(), config, tokenizer, checkpoint)
 
 
@@ -252,7 +253,7 @@ def load_weights(model: Transformer, checkpoint: Path) -> None:
     """
     if lora_tensors(parameters_of(model)):
         base = read_base(_run_of(checkpoint))
-        adapter, _ = _read_adapter(checkpoint / _ADAPTER, base)
+        adapter, _ = read_adapter(checkpoint / _ADAPTER, base)
         assign_weights(model, {**base, **adapter}, checkpoint / _ADAPTER)
     else:
         assign_weights(model, read_weights(checkpoint), checkpoint / _MODEL)
@@ -265,14 +266,14 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         CheckpointError: if a file is missing or damaged.
     """
     if (checkpoint / _ADAPTER).exists():
-        return _with_adapter(read_base(_run_of(checkpoint)), checkpoint / _ADAPTER)
+        return with_adapter(read_base(_run_of(checkpoint)), checkpoint / _ADAPTER)
     return read_tensors(checkpoint / _MODEL)
 
 
 def save_base(run: Path, weights: Mapping[str, Tensor]) -> None:
     """Write the frozen weights of a run that trains low-rank matrices, so that it needs no other run."""
     with atomic_directory(run / "base") as partial:
-        _save(weights, partial / _MODEL)
+        save_tensors(weights, partial / _MODEL)
 
 
 def read_base(run: Path) -> dict[str, Tensor]:
@@ -284,67 +285,9 @@ def read_base(run: Path) -> dict[str, Tensor]:
     return read_tensors(run / "base" / _MODEL)
 
 
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """The SHA-256 over the weights of a plain model, by which low-rank matrices know theirs."""
-    digest = hashlib.sha256()
-    low_rank = lora_tensors(weights)
-    for name in sorted(weights.keys() - low_rank.keys()):
-        digest.update(name.encode("utf-8"))
-        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _with_adapter(base: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Base weights with the low-rank matrices of a file merged into them."""
-    adapter, scale = _read_adapter(path, base)
-    try:
-        return merged({**base, **adapter}, scale)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
-
-
-def _read_adapter(path: Path, base: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
-    """The low-rank matrices of a file, and what their products are multiplied with; refused beside other weights."""
-    tensors = read_tensors(path)
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    try:
-        about = json.loads(metadata["lora"])
-        scale, expected = float(about["scale"]), about["base"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
-    if weights_hash(base) != expected:
-        raise CheckpointError(f"{path}: was trained from other weights than these; name the run it was trained from")
-    return tensors, scale
-
-
 def _run_of(checkpoint: Path) -> Path:
     """The run directory of a checkpoint, also of one that is named from within."""
     return checkpoint.resolve().parent.parent
-
-
-def assign_weights(model: Transformer, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights from the file `path` into a model of the same architecture.
-
-    Raises:
-        CheckpointError: if a tensor is missing, left over, or of another shape: all are named.
-    """
-    expected = parameters_of(model)
-    wrong = [name for name in expected.keys() | weights.keys() if name not in expected or name not in weights]
-    wrong += [name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape]
-    if wrong:
-        raise CheckpointError(
-            f"{path}: does not fit the run's config.toml (`model`): {', '.join(sorted(wrong)[:5])}"
-            f"{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}; the two are not of the same run"
-        )
-    with torch.no_grad():
-        for name, parameter in expected.items():
-            parameter.copy_(weights[name])
-
-
-def parameters_of(model: Transformer) -> dict[str, Tensor]:
-    """The parameters by name, each tied one once under its first name."""
-    return dict(model.named_parameters())
 
 
 def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:
@@ -354,91 +297,3 @@ def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:
         CheckpointError: if the checkpoint is not the latest, which alone keeps it, or is damaged.
     """
     return read_tensors(checkpoint / _TRAINING)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name.
-
-    Raises:
-        CheckpointError: if the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: missing; use another checkpoint of the run") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
-
-
-def average(
-    run: Path | str,
-    last: int | None = None,
-    best: int | None = None,
-    validate: Callable[[Transformer, Config, Tokenizer], Mapping[str, float] | None] | None = None,
-) -> Path:
-    """Write the mean of the weights of a run's `last` or `best` checkpoints as a checkpoint; return its folder.
-
-    Args:
-        run: the run directory.
-        last: how many of the latest checkpoints to average.
-        best: how many of the checkpoints with the best validation scores to average.
-        validate: gives the validation scores of the averaged model, by which it can become the run's best checkpoint;
-            if it is the mean that the run's recipe asks for, it is so by whatever scores.
-
-    Raises:
-        CheckpointError: if the run has too few checkpoints, or the mean cannot be written.
-    """
-    run = Path(run)
-    config = load_config(run / "config.toml")
-    chosen = _choose(run, config.training, last, best)
-    mean: dict[str, Tensor] = {}
-    for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
-        for name, tensor in read_weights(folder).items():
-            mean[name] = mean.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double() / len(chosen)
-    model = Transformer(config.model).eval()
-    with torch.no_grad():
-        for name, parameter in parameters_of(model).items():
-            parameter.copy_(mean[name])
-    tokenizer = Tokenizer.load(run / "tokenizer")
-    newest = read_info(chosen[-1])
-    info = replace(
-        newest,
-        tokenizer_hash=tokenizer.hash,
-        averaged=[folder.name for folder in chosen],
-        validation=validate(model, config, tokenizer) if validate else None,
-    )
-    kind = "last" if best is None else "best"
-    return save_checkpoint(run, info, parameters_of(model), name=f"average_{kind}_{len(chosen)}")
-
-
-def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | None) -> list[Path]:
-    folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
-    if best is not None:
-        folders = sorted(folder for _, folder in sorted(_scored(folders, config.validation_metric))[-best:])
-    else:
-        folders = folders[-config.keep_checkpoints :]  # without an old best one that was kept beside the latest
-    wanted = last or best or len(folders)
-    if len(folders) < wanted or not folders:
-        raise CheckpointError(
-            f"{run}: {wanted} checkpoints to average but {len(folders)} there; "
-            "ask for fewer, or train with a larger training.keep_checkpoints"
-        )
-    return folders[-wanted:]
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, path, metadata)
-    except SafetensorError as error:  # which it also makes of the system's errors
-        raise CheckpointError(f"{path}: cannot be written ({error}); make room, or change the folder") from None
-    path.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
-
-
-def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-

@@ -23,7 +23,8 @@ def name_of_mean(run: Path, wanted: int) -> str:
 
 def average_last(run: Path, wanted: int, device: str, report: Callable[[str], None]) -> Path:
     """Average a run's last checkpoints, and validate the mean; return its folder."""
-    from seq2seq.checkpoint import average, read_info
+    from seq2seq.averaging import average
+    from seq2seq.checkpoint import read_info
     from seq2seq.devices import choose_device
     from seq2seq.training.validation import read_validation_pairs, validate
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seq2seq.checkpoint import CheckpointInfo, LoadedRun, load_model, parameters_of, save_checkpoint
+from seq2seq.checkpoint import CheckpointInfo, LoadedRun, load_model, save_checkpoint
 from seq2seq.config import Config, DataConfig, DecodingConfig, ModelConfig, TiedEmbeddings, TokenizerConfig, save_config
 from seq2seq.data.batching import pad
 from seq2seq.data.marian_tokenizer import MarianTokenizer
@@ -29,6 +29,7 @@ from seq2seq.files import atomic_directory
 from seq2seq.model.positions import sinusoidal_positions
 from seq2seq.model.transformer import Transformer
 from seq2seq.settings import from_dict
+from seq2seq.weights import parameters_of
 
 TOLERANCE = 1e-4  # of a logit, in relation to the largest one where that is over 1
 _POSITION_TOLERANCE = 1e-3  # some models are stored in float16

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import LoadedRun, load_model, parameters_of, read_info, resolve, save_checkpoint
+from seq2seq.checkpoint import LoadedRun, load_model, read_info, resolve, save_checkpoint
 from seq2seq.config import Config, CorpusConfig, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import Lexicon
@@ -30,6 +30,7 @@ from seq2seq.export.card import Card, write_card
 from seq2seq.export.exporter import Format, export, without_data
 from seq2seq.export.output import mark
 from seq2seq.files import atomic_directory, sha256_of, write_json
+from seq2seq.weights import parameters_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.checkpoint import parameters_of, resolve
+from seq2seq.checkpoint import resolve
 from seq2seq.config import Config, load_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.errors import CheckpointError, DataError
 from seq2seq.model.transformer import Transformer
+from seq2seq.weights import parameters_of
 
 Record = dict[str, float]
 

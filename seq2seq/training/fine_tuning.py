@@ -10,16 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from seq2seq.checkpoint import (
-    assign_weights,
-    load_model,
-    parameters_of,
-    read_base,
-    read_info,
-    resolve,
-    save_base,
-    save_checkpoint,
-)
+from seq2seq.checkpoint import load_model, read_base, read_info, resolve, save_base, save_checkpoint
 from seq2seq.config import Config, ModelConfig, Part, TokenizerConfig, load_config, save_config
 from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
@@ -29,6 +20,7 @@ from seq2seq.files import atomic_directory
 from seq2seq.model.lora import add_lora
 from seq2seq.model.transformer import Transformer
 from seq2seq.settings import to_dict
+from seq2seq.weights import assign_weights, parameters_of
 
 # No weight of the run depends on these: positions are computed, and its training is past its initialisation.
 _MAY_DIFFER = ("dropout", "attention_dropout", "activation_dropout", "max_length", "initialisation")

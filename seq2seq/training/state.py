@@ -15,7 +15,6 @@ from seq2seq.checkpoint import (
     CheckpointInfo,
     checkpoints,
     load_weights,
-    parameters_of,
     read_info,
     read_training_tensors,
     save_checkpoint,
@@ -26,6 +25,7 @@ from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.adamw import AdamW
 from seq2seq.training.feed import Position
+from seq2seq.weights import parameters_of
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -201,7 +201,8 @@ class _Trainer:
             losses = self.steps.gradients(work)
             rate = learning_rate(config, state.step + 1, seconds)
             gradient_norm = self.learner.update(rate, config.clip_norm)
-            self._next = work.position, self.feed.step(work.position)  # while a GPU still computes
+            if self._works_ahead():
+                self._next = work.position, self.feed.step(work.position)
             smoothed, plain, norm = self._finite(losses, gradient_norm)
             state.step += 1
             state.position = work.position
@@ -243,6 +244,10 @@ class _Trainer:
         """Those of the step that begins at a position; maybe made already."""
         made, self._next = self._next, None
         return made[1] if made and made[0] == position else self.feed.step(position)
+
+    def _works_ahead(self) -> bool:
+        """Whether the next step's batches are made while this one is computed, which a CPU has no gain from."""
+        return self.device.type == "cuda"
 
     def _finite(self, losses: Tensor, norm: Tensor) -> tuple[float, float, float]:
         """The summed losses of a step and the norm of its gradient, read once all is computed.

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from seq2seq.averaging import average
 from seq2seq.checkpoint import (
     CheckpointInfo,
-    average,
     best,
     checkpoints,
     latest,
     load_model,
-    parameters_of,
     prune,
     read_info,
     resolve,
@@ -27,6 +26,7 @@ from seq2seq.config import Config, ModelConfig, RecipeConfig, TokenizerConfig, l
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
+from seq2seq.weights import parameters_of
 
 TEXT = ["the cat sat on the mat", "a dog ran over the hill", "birds sing in the old tree"] * 20
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import average, checkpoints, read_info, resolve, update_info
+from seq2seq.averaging import average
+from seq2seq.checkpoint import checkpoints, read_info, resolve, update_info
 from seq2seq.config import (
     BackTranslationConfig,
     Config,

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import best, load_model, parameters_of
+from seq2seq.checkpoint import best, load_model
 from seq2seq.config import CorpusConfig, load_config
 from seq2seq.errors import CheckpointError, DataError
 from seq2seq.reporting.runs import read_metrics, read_runs, training_sources
+from seq2seq.weights import parameters_of
 
 
 def test_a_run_tells_its_settings_size_and_records(trained_run: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seq2seq.checkpoint import average, checkpoints, load_model, parameters_of, read_tensors
+from seq2seq.averaging import average
+from seq2seq.checkpoint import checkpoints, load_model
 from seq2seq.config import Config, TokenizerConfig, load_config
 from seq2seq.data.tokenizer import train_tokenizer
 from seq2seq.decoding.translator import Translator
@@ -19,6 +20,7 @@ from seq2seq.export.exporter import without_data
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.fine_tuning import describe_unknown, freeze, merge
 from seq2seq.training.trainer import train
+from seq2seq.weights import parameters_of, read_tensors
 from tests.random_models import random_model
 
 LORA = {"lora_rank": 2, "lora_embedding_rank": 2}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.checkpoint import read_tensors
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.feed import Position
 from seq2seq.training.state import Learner, TrainState
+from seq2seq.weights import read_tensors
 
 CPU = torch.device("cpu")
 

@@ -28,6 +28,7 @@ from seq2seq.config import (
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
+from seq2seq.training import trainer
 from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
@@ -366,6 +367,20 @@ def test_overwriting_begins_anew_where_checkpoints_lie_elsewhere(config: Config,
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["step_00000003"]
+
+
+@pytest.mark.parametrize("risk", [0.0, 10.0])
+def test_batches_that_are_made_ahead_are_the_same(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, risk: float
+) -> None:
+    """As a GPU has them; and where they are others from a step on, those that were made are not taken."""
+    longer = with_training(config, steps=12, minimum_risk=risk, risk_from=0.5, risk_candidates=2)
+    weights = []
+    for ahead in (False, True):
+        monkeypatch.setattr(trainer._Trainer, "_works_ahead", lambda self, ahead=ahead: ahead)
+        run = train(longer, tmp_path / f"run{ahead}", device="cpu")
+        weights.append((run / "checkpoints/step_00000012/model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def test_a_folder_in_which_another_process_works_is_left_alone(config: Config, tmp_path: Path) -> None:
