@@ -45,7 +45,7 @@ def doctor(
     machine how long it will take. Exit status 1 if training would go wrong.
     """
     loaded = config_of(name, overrides, data, run=output)
-    from seq2seq.doctor import examine
+    from seq2seq.doctor.examination import examine
 
     found = examine(loaded, output or Path("runs"), device)
     if as_json:

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import pytest
 
-from seq2seq import devices, doctor
+from seq2seq import devices
 from seq2seq.checkpoint import load_model
 from seq2seq.config import load_config
 from seq2seq.data.batching import Batch
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.search import Hypothesis
-from seq2seq.doctor import examine
+from seq2seq.doctor import text as doctor
+from seq2seq.doctor.examination import examine
 from seq2seq.model.transformer import Transformer
 from seq2seq.training import forecast as forecast_module
 from seq2seq.training.distributed import Processes
@@ -234,7 +235,7 @@ def test_teachers_take_their_time(monkeypatch: pytest.MonkeyPatch, folder: Path)
 
 def test_lines_are_counted_to_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
-    monkeypatch.setattr(doctor, "_PAIRS", 100)
+    monkeypatch.setattr(doctor, "PAIRS", 100)
     write(folder / "train.de", read(folder / "train.de")[:-1])
     (finding,) = examine(load_config(folder / "config.toml"), folder / "run").findings
     assert finding.severity == "error" and "has 399 lines" in finding.message and "has 400" in finding.message
@@ -244,7 +245,7 @@ def test_a_vocabulary_that_the_whole_text_has_pieces_for_is_not_refused_for_a_sa
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(monkeypatch)
-    monkeypatch.setattr(doctor, "_SAMPLE", 4)
+    monkeypatch.setattr(doctor, "SAMPLE", 4)
     found = examine(load_config(folder / "config.toml", ["tokenizer.algorithm=bpe"]), folder / "run")
     assert found.findings == []
 
