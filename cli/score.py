@@ -46,12 +46,14 @@ def score(
         if evaluation.looks_tokenised(lines):
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
     translated, of_references, of_baselines = files[0], files[1 : 1 + len(references)], files[1 + len(references) :]
-    if len(translated) > evaluation.MAX_RESAMPLED_SENTENCES and not no_confidence:
-        limit = evaluation.MAX_RESAMPLED_SENTENCES
-        complain(f"warning: {hypotheses}: {len(translated)} lines; over {limit} there are no intervals")
+    limit = evaluation.MAX_RESAMPLED_SENTENCES
+    if len(translated) > limit and (of_baselines or not no_confidence):
+        told = "; for baselines, compare a part of them" if of_baselines else ""
+        complain(f"warning: {hypotheses}: {len(translated)} lines; over {limit} there are no intervals and tests{told}")
+        of_baselines = []
     comparisons = evaluation.compare(translated, of_baselines, of_references, target_language=target_language)
     scores = evaluation.score(translated, of_references, confidence=not no_confidence, target_language=target_language)
-    compared = list(zip(map(str, baselines), comparisons, strict=True))
+    compared = list(zip(map(str, baselines), comparisons, strict=bool(comparisons)))
     if as_json:
         result: dict[str, object] = {**scores.to_json()}
         if compared:

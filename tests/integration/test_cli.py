@@ -195,6 +195,15 @@ def test_what_is_no_language_code_is_refused(seq2seq, corpus, code, hint):
         assert seq2seq(*score, "--target-language", known).status == 0
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_test_set_too_large_for_tests_is_scored(seq2seq, corpus, monkeypatch, form):
+    monkeypatch.setattr(evaluation, "MAX_RESAMPLED_SENTENCES", 19)
+    files = (corpus / "test.en", "--reference", corpus / "test.en", "--baseline", corpus / "test.de")
+    outcome = seq2seq("score", *files, *form)
+    assert outcome.status == 0 and b"100.0" in outcome.stdout and b"baseline" not in outcome.stdout
+    assert "20 lines; over 19 there are no intervals and tests; for baselines, compare a part" in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -220,7 +229,7 @@ def test_a_command_that_is_ended_leaves_nothing_half_written(script, trained_run
             time.sleep(0.01)
         running.send_signal(number)
         _, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (130, b"seq2seq: interrupted\n")
+    assert (running.returncode, stderr.strip()) == (130, b"seq2seq: interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
