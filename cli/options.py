@@ -16,7 +16,19 @@ from seq2seq.settings import Setting, declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+
+
+class _PathType(click.Path):
+    """A path, which an empty text is none: it would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; name a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _PathType(path_type=Path)
+FILE = _PathType(path_type=Path, dir_okay=False)
 _NO_LANGUAGES = {"jp": "ja", "cn": "zh"}  # countries that are taken for languages
 
 device_option = click.option(

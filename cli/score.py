@@ -7,18 +7,18 @@ from pathlib import Path
 
 import click
 
-from .options import language_option
+from .options import PATH, language_option
 from .streams import complain
 
 
 @click.command()
-@click.argument("hypotheses", type=click.Path(path_type=Path))
+@click.argument("hypotheses", type=PATH)
 @click.option(
-    "--reference", "references", required=True, multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    "--reference", "references", required=True, multiple=True, metavar="FILE", type=PATH,
     help="References, one sentence a line; repeat the option for several references of each sentence.",
 )  # fmt: skip
 @click.option(
-    "--baseline", "baselines", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    "--baseline", "baselines", multiple=True, metavar="FILE", type=PATH,
     help="Translations of another system, to test whether the difference is significant; may be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

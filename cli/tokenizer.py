@@ -14,13 +14,15 @@ from seq2seq.config import TokenizerConfig
 from seq2seq.errors import DataError, TokenizerError
 from seq2seq.settings import declared
 
+from .options import PATH
 from .streams import complain, line_writer
 
 if TYPE_CHECKING:
     from seq2seq.data.vocabulary import Vocabulary
 
+_SIDES = ("source", "target")
+_SIDE = "of which language the text is; a joint tokenizer has one vocabulary for both"
 _CHUNK = 1000  # lines that are encoded or decoded at a time
-_FILE = click.Path(path_type=Path)
 
 
 @click.group()
@@ -39,8 +41,8 @@ def _setting(name: str, flag: str = "", **attributes: Any) -> Callable[[Any], An
 
 
 @tokenizer.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=_FILE)
-@click.option("--output", required=True, metavar="DIR", type=_FILE, help="folder to write the tokenizer to")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.option("--output", required=True, metavar="DIR", type=PATH, help="folder to write the tokenizer to")
 @_setting("vocab_size", metavar="N")
 @_setting("algorithm")
 @click.option("--separate", is_flag=True, help="a vocabulary for each of exactly two FILEs, source and target")
@@ -74,10 +76,10 @@ def _filter(command: Callable[..., None]) -> Callable[..., None]:
     """The argument and options that `encode` and `decode` share."""
     for decorate in (
         click.option("--ids", is_flag=True, help="numbers of the vocabulary instead of pieces"),
-        click.option("--output", metavar="FILE", type=_FILE, help="file to write; standard output if not given"),
-        click.option("--input", metavar="FILE", type=_FILE, help="file to read (.gz too); standard input if not given"),
-        click.option("--side", type=click.Choice(("source", "target")), default="source", show_default=True),
-        click.argument("folder", metavar="DIR", type=_FILE),
+        click.option("--output", metavar="FILE", type=PATH, help="file to write; standard output if not given"),
+        click.option("--input", metavar="FILE", type=PATH, help="file to read (.gz too); standard input if not given"),
+        click.option("--side", type=click.Choice(_SIDES), default="source", show_default=True, help=_SIDE),
+        click.argument("folder", metavar="DIR", type=PATH),
     ):
         command = decorate(command)
     return command

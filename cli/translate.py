@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
+    FILE,
     PATH,
     decoding_options,
     device_option,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH, metavar="RUN")
 @click.option("--input", "source", type=PATH, metavar="FILE", help="File to translate (.gz too).  [default: stdin]")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--output", type=FILE, metavar="FILE",
     help="File to write; it appears when it is complete.  [default: stdout]",
 )  # fmt: skip
 @click.option(

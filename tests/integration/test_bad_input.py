@@ -114,6 +114,7 @@ KINDS = [
     Bad("unknown override", f"{TRAIN} --set model.depth=3", ("`model.depth`", "did you mean `model.d")),
     Bad("unknown device", f"{TRAIN} --set training.steps=1 --device abacus", ("'abacus'", "cpu")),
     Bad("precision that a CPU lacks", f"{TRAIN} --set training.precision=float16", ("'float16'", "cpu", "'float32'")),
+    Bad("an empty output", "train config.toml --output=", ("'--output'", "is empty", "name a"), status=2),
     Bad("two contrary flags", f"{TRAIN} --resume --overwrite", ("--resume", "--overwrite", "--help"), status=2),
     Bad("unknown option", f"{TRAIN} --step 5", ("--step", "--help"), status=2),
     # Corpora
