@@ -57,9 +57,8 @@ class Journal:
         path = run / "metrics.jsonl"
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                record = _parse(line)
-                if record and record.get("step", math.inf) <= resume_step:
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+                if _step_of(line) <= resume_step:
                     kept.append(line)
         with atomic_write(path) as file:
             file.writelines(f"{line}\n" for line in kept)
@@ -121,12 +120,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02}m"
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _step_of(line: str) -> float:
+    """The step of a record; beyond all steps if it is none, as one that was cut off when the process was killed."""
     try:
         record = json.loads(line)
-    except ValueError:  # a line that was cut off when the process was killed
-        return None
-    return record if isinstance(record, dict) else None
+    except ValueError:
+        return math.inf
+    step = record.get("step") if isinstance(record, dict) else None
+    return step if isinstance(step, int | float) else math.inf
 
 
 def _tensorboard(folder: Path, resume_step: int) -> Any:

@@ -47,7 +47,8 @@ def test_clock_counts_laps_and_leaves_out_the_rest() -> None:
 
 def test_journal_forgets_what_will_be_done_again(tmp_path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 5, "loss": 2}\n{"step": 10, "loss": 1}\n{"step": 1', encoding="utf-8")
+    damage = b'\x00\xff\n[]\n{}\n{"step": "x"}\n{"step": 1'
+    path.write_bytes(b'{"step": 5, "loss": 2}\n{"step": 10, "loss": 1}\n' + damage)
     journal = Journal(tmp_path, resume_step=5)
     journal.write({"step": 10, "loss": 1.5})
     journal.close()
