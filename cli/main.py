@@ -164,9 +164,9 @@ def _report(error: Exception) -> int:
             complain(f"error: {_describe(error)}")
         case RuntimeError() if str(error).startswith("Symlink loop"):  # of Python before 3.13
             complain(f"error: {error}; mend the link")
-        case UnicodeEncodeError() if isinstance(error.object, str):
-            around = error.object[max(0, error.start - 40) : error.end + 40].split("\n")
-            told = next(part for part in around if any("\ud800" <= character <= "\udfff" for character in part))
+        case UnicodeEncodeError() if "\ud800" <= error.object[error.start] <= "\udfff":  # of such bytes in a name
+            before, after = error.object[: error.start], error.object[error.start :]
+            told = before.rpartition("\n")[2][-40:] + after.partition("\n")[0][:40]
             complain(f"error: {told!r}: is not UTF-8; a file or a folder of such a name cannot be taken, rename it")
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             told = " ".join(str(error).split())[:200]

@@ -17,6 +17,7 @@ from typing import IO, Any
 from seq2seq.errors import Seq2SeqError
 
 LOCK = ".lock"
+_GRACE_S = 2.0  # that workers of a killed process may live on, and with them its lock
 _LEFTOVER = re.compile(r"\..+\.(\d+)(\.removed)?\.partial")  # as the functions below name what is not complete
 
 
@@ -136,7 +137,7 @@ def alone_in(folder: Path, error: type[Seq2SeqError]) -> Iterator[None]:
     before = {path.name for path in folder.iterdir()} if folder.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
     # The same for all of one path, so that a recipe's trainings may take what the recipe has taken.
-    lock = FileLock(str(folder.resolve() / LOCK), timeout=0, is_singleton=True)
+    lock = FileLock(str(folder.resolve() / LOCK), timeout=_GRACE_S, is_singleton=True)
     try:
         lock.acquire()
     except Timeout:

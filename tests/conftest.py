@@ -61,6 +61,12 @@ beam_size = 2
 """
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders in which others work are refused at once."""
+    monkeypatch.setattr("seq2seq.files._GRACE_S", 0.0)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command left behind."""

@@ -126,6 +126,7 @@ def test_of_what_is_half_written_that_of_running_processes_and_of_others_stays(t
     assert names_in(tmp_path) == sorted(stay)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

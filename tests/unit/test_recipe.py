@@ -382,6 +382,7 @@ def test_a_config_that_is_no_run_s_is_left_alone_whatever_is_asked(recipe_file: 
     assert log == [] and (recipe_file.parent / "run" / "config.toml").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_folder_in_which_another_process_works_is_left_alone(recipe_file: Path, log: list[str]) -> None:
     folder = recipe_file.parent / "run"
     leftover = folder / ".raw.99999999.partial"

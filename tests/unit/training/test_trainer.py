@@ -383,6 +383,7 @@ def test_batches_that_are_made_ahead_are_the_same(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_folder_in_which_another_process_works_is_left_alone(config: Config, tmp_path: Path) -> None:
     run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
     before = sorted(run.rglob("*"))
