@@ -27,7 +27,7 @@ from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import BESIDE, write_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import DataError
-from seq2seq.files import remove_directory, write_json
+from seq2seq.files import alone_in, remove_directory, write_json
 from seq2seq.settings import to_dict
 
 _TOKENIZER, _CONFIG = "tokenizer", "config.toml"
@@ -41,6 +41,12 @@ def make_ready(config: Config, output: Path | str, progress: Progress = lambda *
         TokenizerError: if the text or the settings do not allow the tokenizer, or a given one is damaged.
     """
     output = Path(output)
+    with alone_in(output, DataError):
+        return _made_ready(config, output, progress)
+
+
+def _made_ready(config: Config, output: Path, progress: Progress) -> Prepared:
+    """In a folder in which nobody else works."""
     done = prepare(config, output, progress)
     clock = Clock()
     tokenizer, was_there = _tokenizer(config, output, progress)
