@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import PATH, device_option, set_option
-from .recipes import config_of
+from .recipes import config_of, default_run
 
 _MEANINGS = {
     "empty": "pairs with an empty side",
@@ -47,7 +47,7 @@ def doctor(
     loaded = config_of(name, overrides, data, run=output)
     from seq2seq.doctor.examination import examine
 
-    found = examine(loaded, output or Path("runs"), device)
+    found = examine(loaded, output or default_run(Path(name)), device)
     if as_json:
         findings = [finding._asdict() for finding in found.findings]
         click.echo(json.dumps({"sound": found.is_sound, "findings": findings, "figures": found.figures}, indent=2))

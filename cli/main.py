@@ -115,6 +115,7 @@ def _noting_interrupts() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
+        signal.signal(number, before[number])  # a second one ends it as it would without us
         raise KeyboardInterrupt
 
     usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}

@@ -110,7 +110,8 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
         for name in (name for name in names if name in given and not has_effect):
             raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing without {needed}; add it")
     searches = any(not given.get("sample", config.sample) for config in configs)
-    is_wide = any(given.get("beam_size", config.beam_size) > 1 for config in configs)
+    widths = ("beam_size", "n_best")  # the second widens the beam, and so do candidates to choose among
+    is_wide = chooses or any(given.get(name, getattr(config, name)) > 1 for config in configs for name in widths)
     penalises = any(given.get("length_penalty", config.length_penalty) for config in configs)
     for name, has_effect, cause in (
         ("beam_size", searches, "--sample"),

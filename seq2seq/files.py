@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,10 @@ from typing import IO, Any
 
 from seq2seq.errors import Seq2SeqError
 
+_LOG = logging.getLogger(__name__)
+
 LOCK = ".lock"
+_NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC)  # all else means that the file system has no locks
 _GRACE_S = 2.0  # that workers of a killed process may live on, and with them its lock
 _LEFTOVER = re.compile(r"\..+\.(\d+)(\.removed)?\.partial")  # as the functions below name what is not complete
 
@@ -127,7 +131,8 @@ def _aside(path: Path) -> Path:
 def alone_in(folder: Path, error: type[Seq2SeqError]) -> Iterator[None]:
     """Keep other processes from working in a folder; one that is killed keeps nobody.
 
-    The folder is made if it is missing. If nothing comes into it or goes, it is left as it was, without a lock.
+    The folder is made if it is missing. If nothing comes into it or goes, it is left as it was, without a lock. If the
+    file system has no locks, that is said, and nobody is kept.
 
     Raises:
         error: if another one works there.
@@ -137,22 +142,30 @@ def alone_in(folder: Path, error: type[Seq2SeqError]) -> Iterator[None]:
     before = {path.name for path in folder.iterdir()} if folder.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
     # The same for all of one path, so that a recipe's trainings may take what the recipe has taken.
-    lock = FileLock(str(folder.resolve() / LOCK), timeout=_GRACE_S, is_singleton=True)
+    place = str(folder.resolve() / LOCK)
+    lock = FileLock(place, timeout=_GRACE_S, is_singleton=True, fallback_to_soft=False)
+    is_held = True
     try:
         lock.acquire()
     except Timeout:
         raise error(
             f"{folder}: another process is at work there; wait until it has ended, or choose another --output"
         ) from None
+    except (NotImplementedError, OSError) as cause:
+        if isinstance(cause, OSError) and cause.errno in _NOT_WRITABLE:
+            raise
+        _LOG.warning("%s: cannot be locked (%s); see to it that no other process works there", folder, cause)
+        is_held = False
     try:
         yield
     finally:
         with suppress(OSError):  # the folder itself may be gone
             if {path.name for path in folder.iterdir()} - {LOCK} == (before or set()):
-                (folder / LOCK).unlink()
+                (folder / LOCK).unlink(missing_ok=True)
                 if before is None:
                     folder.rmdir()
-        lock.release()
+        if is_held:
+            lock.release()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -66,6 +66,7 @@ class Pipeline:
         """The stages in order."""
         run, folder = self.run, self.folder
         data = self._settings("data")
+        del data["data.risk_weights"]  # which a recipe refuses
         held_out = {name: self.settings[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
         of_script = {} if self.local else {**held_out, **self._settings("tokenizer")}  # which it may read

@@ -25,6 +25,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -156,14 +157,16 @@ def with_corpus(
             where validation or test text has to be held out of it, it is cleaned, too.
 
     Raises:
-        RecipeError, DataError, ConfigError: from the stages.
+        RecipeError: if another process works in `output`.
+        RecipeError, DataError, ConfigError, TrainingError: from the stages, and what they find in `output`.
     """
-    with alone_in(Path(output), RecipeError):
-        pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
-        pipeline.check_folders()
-        remove_leftovers(Path(output))
-        fetch, prepare = islice(pipeline.stages(), 2)
-        if not (pipeline.record.is_done(fetch) and pipeline.record.is_done(prepare)):
+    pipeline = _pipeline(recipe, Path(output), data, "cpu", report)
+    pipeline.check_folders()
+    fetch, prepare = islice(pipeline.stages(), 2)
+    done = pipeline.record.is_done(fetch) and pipeline.record.is_done(prepare)
+    with nullcontext() if done else alone_in(Path(output), RecipeError):  # while it trains, its text may be looked at
+        if not done:
+            remove_leftovers(Path(output))
             pipeline.check_training(overwrite=False)  # of which this text may be
         _do(fetch, pipeline)
         raw = None if cleaned else pipeline.raw_corpora()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seq2seq.decoding.loading import MARK  # in each export and package
@@ -54,7 +54,8 @@ def _not_ours(folder: Path) -> list[str] | None:
     holds = said.get("holds") if isinstance(said, dict) else None
     if not isinstance(holds, list):
         return None
-    return sorted({*_files_in(folder)} - {MARK, *holds})
+    ours = {MARK, *holds}  # of a folder that is named, all that is in it
+    return [name for name in _files_in(folder) if ours.isdisjoint([name, *map(str, PurePosixPath(name).parents)])]
 
 
 def _files_in(folder: Path) -> list[str]:

@@ -22,7 +22,7 @@ from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
 _BEGUN = "metrics.jsonl"  # the first file of a run
-_FILES = (_BEGUN, LEXICON, "scores.json", "config.toml")  # the last one says that there is a whole run
+_FILES = (LEXICON, "scores.json", "config.toml")
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
@@ -44,6 +44,7 @@ def set_up_run(
         TrainingError: if the run exists already and neither `resume` nor `overwrite` is set, or cannot be resumed; or
             if something else is in its place.
         ConfigError: if there are no training corpora.
+        DataError: if one cannot be read, or lies where training writes.
     """
     _refuse_stages(config)
     if not config.data.train:
@@ -80,8 +81,6 @@ def set_up_run(
         if (run / name).is_symlink():  # to those of another run, which are not ours to replace
             (run / name).unlink()
     clear_run(run)  # only now that nothing can be wrong any more
-    run.mkdir(parents=True, exist_ok=True)
-    (run / _BEGUN).touch()
     tokenizer.save(run / "tokenizer")
     copy_base(config, run)
     save_config(config, run / "config.toml")
@@ -203,12 +202,19 @@ def refuse_to_replace(run: Path) -> None:
     Raises:
         TrainingError: which names it.
     """
-    if (run / _BEGUN).exists() or any((run / "checkpoints").glob("*/checkpoint.json")):
+    config, begun = run / "config.toml", run / _BEGUN
+    has_checkpoints = any((run / "checkpoints").glob("*/checkpoint.json"))
+    if config.exists() and (begun.exists() or has_checkpoints):
         return
-    for path in (run / name for name in (*FOLDERS, *_FILES)):
+    if has_checkpoints:
+        raise TrainingError(f"{config}: missing beside checkpoints; put it back, or choose another --output")
+    if begun.exists() and not begun.stat().st_size and not config.exists():
+        return  # killed while it was set up
+    for path in (run / name for name in (*FOLDERS, *_FILES, _BEGUN)):
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise TrainingError(
-                f"{path}: exists already, belongs to no run, and training would replace it; choose another --output"
+                f"{path}: exists already, belongs to no run, and training would replace it; choose another --output, "
+                "or delete it"
             )
 
 
@@ -221,8 +227,13 @@ def _check_places(config: Config, run: Path) -> None:
 
 
 def clear_run(run: Path) -> None:
-    """Remove what training writes, and nothing else that may lie in the folder."""
+    """Remove what training writes, and nothing else that may lie in the folder; leave an empty first file.
+
+    Killed at any moment, it leaves a whole run, or what counts as one that is being set up.
+    """
+    run.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         clear_directory(run / name)
+    (run / _BEGUN).write_bytes(b"")
     for name in _FILES:
         (run / name).unlink(missing_ok=True)

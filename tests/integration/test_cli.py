@@ -218,6 +218,11 @@ def test_options_that_do_nothing_are_refused(seq2seq, trained_run, options, told
     assert outcome.status == 1 and told in outcome.stderr and outcome.stdout == b""
 
 
+def test_patience_has_an_effect_where_the_beam_is_widened(seq2seq, trained_run):
+    options = ("--beam-size", 1, "--patience", 2, "--mbr", "chrf", "--candidates", 4)
+    assert seq2seq("translate", trained_run, *options, stdin=b"ab\n").status == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_ended_leaves_nothing_half_written(script, trained_run, sentences, tmp_path, number):
     (tmp_path / "in").write_bytes(sentences * 20_000)

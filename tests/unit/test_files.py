@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq import files as files_module
 from seq2seq.errors import DataError, TrainingError
 from seq2seq.files import (
     alone_in,
@@ -140,6 +142,24 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="another process is at work"), working_in(folder):
             pass
     assert folder.exists()
+
+
+@pytest.mark.parametrize("cause", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "no locks available")])
+def test_where_there_are_no_locks_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
+    def acquire(self: object) -> None:
+        raise cause
+
+    told: list[str] = []
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    monkeypatch.setattr(files_module._LOG, "warning", lambda text, *values: told.append(text % values))
+    with alone_in(tmp_path / "run", DataError):
+        (tmp_path / "run" / "made").touch()
+    assert len(told) == 1 and "run: cannot be locked (" in told[0]
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda self: (_ for _ in ()).throw(OSError(errno.EROFS, "no")))
+    with pytest.raises(OSError, match="no"), alone_in(tmp_path / "run", DataError):
+        pass
 
 
 def test_a_folder_that_was_made_to_work_in_goes_if_it_stays_empty(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_what_came_into_an_export_later_is_not_lost(run: Path, tmp_path: Path) -
     check_output(folder, run, overwrite=True)
 
 
+def test_of_a_folder_that_a_mark_names_all_is_ours(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "made" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "made" / "tokenizer" / "joint.model").touch()
+    (tmp_path / "made" / "seq2seq.json").write_text('{"holds": ["tokenizer"]}')
+    check_output(tmp_path / "made", run, overwrite=True)
+
+
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"holds": "all"}'])
 def test_files_of_others_with_the_name_of_a_mark_are_none(run: Path, tmp_path: Path, said: str) -> None:
     for name in ("seq2seq.json", "data.lock.json", "thesis.txt"):

@@ -406,6 +406,18 @@ def test_what_no_run_has_made_is_not_replaced(config: Config, tmp_path: Path, na
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [file] and file.read_text() == "mine"
 
 
+def test_checkpoints_without_a_config_are_not_removed(config: Config, tmp_path: Path) -> None:
+    run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
+    (run / "config.toml").unlink()
+    for how in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(TrainingError, match=r"config\.toml: missing beside checkpoints; put it back"):
+            train(config, run, device="cpu", **how)
+    assert latest(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(TrainingError, match="exists already, belongs to no run"):  # the metrics of something else
+        train(config, run, device="cpu")
+
+
 def test_corpora_that_lie_where_training_writes_are_not_removed(config: Config, tmp_path: Path) -> None:
     run = train(with_training(config, steps=2), tmp_path / "run", device="cpu")
     for name in ("train.a", "train.b"):
