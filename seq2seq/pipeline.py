@@ -221,7 +221,7 @@ class Pipeline:
         """Refuse to go on where a training in the run directory would be lost, and name what changed.
 
         Raises:
-            RecipeError: if settings changed, or the folder holds a run that no recipe made.
+            RecipeError, TrainingError: if settings changed, or the folder holds what no recipe made.
         """
         self.check_folders()
         self._check_mixture()
@@ -278,7 +278,7 @@ class Pipeline:
         """Refuse to put our files where a user has some of the same name.
 
         Raises:
-            RecipeError: if there are such.
+            RecipeError, TrainingError: if there are such.
         """
         made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
         others = [*self.folder.members(self.config), *(Path(corpus.model) for corpus in self._diversifying())]
