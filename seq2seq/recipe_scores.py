@@ -12,6 +12,7 @@ from seq2seq.data.corpus import read_lines, write_lines
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.files import atomic_directory, write_json
 from seq2seq.run_folder import RunFolder
+from seq2seq.telling import now_and_then
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -35,7 +36,8 @@ def translate_tests(
     report(f"translating {total:,} sentences with {checkpoint.name}")
     started = time.monotonic()
     everything = list(chain(*texts.values()))
-    translations = iter(translator.translate(everything, decoding, _progress(total, report)))
+    progress = now_and_then(report, lambda done: f"{done:,} of {total:,} sentences", _SECONDS_BETWEEN_REPORTS)
+    translations = iter(translator.translate(everything, decoding, progress))
     seconds = time.monotonic() - started
     with atomic_directory(folder.path / "translations") as partial:
         for path in folder.test_text("data", 1):
@@ -79,17 +81,3 @@ def score_tests(folder: RunFolder, models: int, stages: Mapping[str, Mapping[str
     main = scores.pop("test")
     others = {name: {"sentences": sentences[name], **found} for name, found in scores.items()}
     write_json(folder.path / "scores.json", {**main, "further_test_sets": others, **figures})
-
-
-def _progress(total: int, report: Callable[[str], None]) -> Callable[[int], None]:
-    """Tells every few seconds how many sentences are done, when called with the number of further ones."""
-    done, told = 0, time.monotonic()
-
-    def note(number: int) -> None:
-        nonlocal done, told
-        done += number
-        if time.monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
-            report(f"{done:,} of {total:,} sentences")
-            told = time.monotonic()
-
-    return note

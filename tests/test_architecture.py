@@ -21,6 +21,7 @@ LAYERS = (
     "settings",
     "files",
     "memory",
+    "telling",
     "config",
     "devices",
     "data",

@@ -41,7 +41,6 @@ from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 from seq2seq.files import LOCK as LOCK_OF_FOLDERS
 from seq2seq.files import (
-    alone_in,
     atomic_directory,
     atomic_write,
     atomic_write_bytes,
@@ -94,21 +93,20 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
     others = {path.name for path in output.iterdir()} - {LOCK_OF_FOLDERS} if output.exists() else set()
     if others and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
-    with alone_in(output, DataError):
-        report = read_json(output / REPORT)
-        if lock.get("made_from") == origin and lock.get("files") == _hashes(output) and "kept" in report:
-            shutil.rmtree(output / _WORK, ignore_errors=True)  # what a kill in the last moment left
-            return Prepared(output, report, True, {})
-        remove_leftovers(output)
-        clock.lap("hashing the sources")
-        parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
-        clock.lap("filters")
-        progress("duplicates", 0, 0)
-        first = _first_of_all(config.prepare, parts)
-        clock.lap("duplicates")
-        report = _assemble(parts, first, output, origin, progress)
-        clock.lap("writing")
-        return Prepared(output, report, False, clock.seconds)
+    report = read_json(output / REPORT)
+    if lock.get("made_from") == origin and lock.get("files") == _hashes(output) and "kept" in report:
+        shutil.rmtree(output / _WORK, ignore_errors=True)  # what a kill in the last moment left
+        return Prepared(output, report, True, {})
+    remove_leftovers(output)
+    clock.lap("hashing the sources")
+    parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
+    clock.lap("filters")
+    progress("duplicates", 0, 0)
+    first = _first_of_all(config.prepare, parts)
+    clock.lap("duplicates")
+    report = _assemble(parts, first, output, origin, progress)
+    clock.lap("writing")
+    return Prepared(output, report, False, clock.seconds)
 
 
 def _check_places(data: DataConfig, output: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -28,6 +27,7 @@ from seq2seq.data.vocabulary import Vocabulary
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write_bytes, remove_directory, remove_leftovers, write_json
 from seq2seq.settings import to_dict
+from seq2seq.telling import now_and_then
 
 BLOCK = 50_000  # pairs of a shard
 BESIDE = "tokens"  # the folder of a prepared corpus that holds its tokens
@@ -90,7 +90,8 @@ def _find_or_write(config: Config, corpus: CorpusConfig, tokenizer: Tokenizer, f
     counts: Counter[str] = Counter()
     blocks = _blocks(read_corpus(corpus, languages, counts))
     text = _TEXT if with_text else ""
-    return write_tokens(folder, blocks, tokenizer, made_from, text=text, counts=counts, progress=_telling(say))
+    progress = now_and_then(say, lambda pairs: f"tokenising: {pairs:,} pairs", _SECONDS)
+    return write_tokens(folder, blocks, tokenizer, made_from, text=text, counts=counts, progress=progress)
 
 
 def _identity(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, Any]:
@@ -109,19 +110,6 @@ def _blocks(pairs: Iterator[SentencePair]) -> Iterator[Block]:
         if not (block := list(islice(pairs, BLOCK))):
             return
         yield f"data-{number:06}.arrow", partial(list, block)
-
-
-def _telling(say: Say) -> Callable[[int], None]:
-    done, told = 0, time.monotonic()
-
-    def progress(pairs: int) -> None:
-        nonlocal done, told
-        done += pairs
-        if time.monotonic() - told >= _SECONDS:
-            say(f"tokenising: {done:,} pairs")
-            told = time.monotonic()
-
-    return progress
 
 
 def write_tokens(

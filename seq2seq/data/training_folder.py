@@ -37,7 +37,7 @@ def make_ready(config: Config, output: Path | str, progress: Progress = lambda *
     """Filter the training corpora of a config, and make all of them that training needs; nothing twice.
 
     Raises:
-        DataError, ConfigError: as `prepare` does.
+        DataError, ConfigError: as `prepare` does, or if another process works in the folder.
         TokenizerError: if the text or the settings do not allow the tokenizer, or a given one is damaged.
     """
     output = Path(output)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ print(*sorted({"torch", "numpy", "datasets", "sacrebleu", "sentencepiece", "tqdm
 """
 
 SCORE_NAMES = {"bleu", "chrf", "ter", "bleu_lowercased_tokenised"}
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C, which tests that a shell started in the background would ignore, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -168,6 +177,7 @@ def test_results_are_utf_8_in_every_locale(script, corpus, tmp_path, encoding):
         assert name in done.stdout and "±".encode() in done.stdout
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus, monkeypatch):
     def imported(*arguments):
         try:
@@ -176,11 +186,7 @@ def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus
             raise ImportError("half loaded") from None
 
     monkeypatch.setattr(evaluation, "read_parallel", imported)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests in a shell's background
-    try:
-        outcome = seq2seq("score", corpus / "test.en", "--reference", corpus / "test.en")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    outcome = seq2seq("score", corpus / "test.en", "--reference", corpus / "test.en")
     assert (outcome.status, outcome.stderr) == (130, "seq2seq: interrupted\n")
 
 
@@ -223,11 +229,11 @@ def test_patience_has_an_effect_where_the_beam_is_widened(seq2seq, trained_run):
     assert seq2seq("translate", trained_run, *options, stdin=b"ab\n").status == 0
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_ended_leaves_nothing_half_written(script, trained_run, sentences, tmp_path, number):
     (tmp_path / "in").write_bytes(sentences * 20_000)
     command = [script, "translate", trained_run, "--input", tmp_path / "in", "--output", tmp_path / "out"]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests that a shell started in the background
     with subprocess.Popen(command, stderr=subprocess.PIPE) as running:
         while not list(tmp_path.glob(".out.*.partial")):
             assert running.poll() is None
@@ -345,10 +351,9 @@ def test_sampling_depends_on_the_seed_alone(seq2seq, trained_run, sentences):
 
 
 @pytest.fixture
-def translating(script, trained_run):
+def translating(script, trained_run, interruptible):
     """A process that translates what is typed."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests that a shell started in the background
     with subprocess.Popen([script, "translate", str(trained_run)], **pipes) as running:
         yield running
         running.kill()

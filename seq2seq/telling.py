@@ -1,0 +1,29 @@
+"""Lines about how far long work has come, now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def now_and_then(say: Callable[[str], object], line: Callable[[int], str], seconds: float) -> Callable[[int], None]:
+    """What counts things that are done, and tells of them at most once in so many seconds.
+
+    Args:
+        say: takes a line.
+        line: makes one of the number of things that are done.
+        seconds: between two lines.
+
+    Returns:
+        What is to be called with the number of things done since the last call.
+    """
+    done, told = 0, time.monotonic()
+
+    def count(number: int) -> None:
+        nonlocal done, told
+        done += number
+        if time.monotonic() - told >= seconds:
+            say(line(done))
+            told = time.monotonic()
+
+    return count
