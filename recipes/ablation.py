@@ -34,13 +34,15 @@ PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
     "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
     "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0",
-    "training.max_minutes=0", "training.patience=0", "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off",
-    "decoding.beam_size=5", "decoding.patience=1", "decoding.length_reward=0", "diversification.models=0",
+    "training.optimizer=adamw", "training.max_minutes=0", "training.patience=0", "recipe.average=0",
+    "recipe.ensemble=1", "decoding.mbr=off", "decoding.beam_size=5", "decoding.patience=1",
+    "decoding.length_reward=0", "diversification.models=0",
     "diversification.together=false", "distillation.teacher=", "back_translation.monolingual=",
     "back_translation.reverse_model=",
 )  # fmt: skip
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "baseline": (),
+    "Muon": ("training.optimizer=muon",),
     "label smoothing": ("training.label_smoothing=0.1",),
     "subword sampling": ("training.subword_sampling=0.1",),
     "R-Drop": ("training.r_drop=1.0",),

@@ -16,7 +16,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
-        self.query_key_value = Linear(d_model, 3 * d_model)
+        self.query_key_value = Linear(d_model, d_model, parts=3)
         self.output = Linear(d_model, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
@@ -40,7 +40,7 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.dropout = dropout
         self.query = Linear(d_model, d_model)
-        self.key_value = Linear(d_model, 2 * d_model)
+        self.key_value = Linear(d_model, d_model, parts=2)
         self.output = Linear(d_model, d_model)
 
     def forward(self, x: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ class FeedForward(nn.Module):
         self.gated = config.activation.endswith("glu")
         self.activation = _activation(config.activation)
         self.activation_dropout = Dropout(config.activation_dropout)
-        self.inner = Linear(config.d_model, config.d_ff * (2 if self.gated else 1))
+        self.inner = Linear(config.d_model, config.d_ff, parts=2 if self.gated else 1)
         self.output = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:

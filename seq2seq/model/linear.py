@@ -18,9 +18,15 @@ class Linear(nn.Linear):
     sum over a product's terms, and all between the layers, is as precise as ever (mixed precision, Micikevicius et al.
     2018, arXiv 1710.03740). A CPU that has instructions for it takes half of the time. Autocast gains little there: it
     has element-wise functions and attention work on bfloat16 too, which CPUs are slow at.
+
+    A layer of several `parts` is so many of one size that are computed at once, one below the other in its weight.
     """
 
     product_dtype: torch.dtype | None = None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, parts: int = 1) -> None:
+        super().__init__(in_features, parts * out_features, bias)
+        self.parts = parts
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in)` to `(..., out)`."""

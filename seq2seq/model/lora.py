@@ -27,10 +27,11 @@ class LoraLinear(Linear):
     lora_down: nn.Parameter  # A, (r, in), drawn at random
     lora_up: nn.Parameter  # B, (out, r), zero at first: the model begins as it was
 
-    def __init__(self, layer: nn.Linear, pair: LowRank, dropout: float = 0.0) -> None:
+    def __init__(self, layer: Linear, pair: LowRank, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
+        self.parts = layer.parts
         self.lora_down, self.lora_up, self.lora_scale = pair
         self.lora_dropout = Dropout(dropout)
 
@@ -80,7 +81,7 @@ def add_lora(model: Transformer, config: TrainingConfig) -> None:
     for stack in (model.encoder, model.decoder):
         for module in list(stack.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, nn.Linear):
+                if isinstance(child, Linear):
                     pair = LowRank.beside(child.weight, config.lora_rank, config.lora_alpha)
                     setattr(module, name, LoraLinear(child, pair, config.lora_dropout))
     if not config.lora_embedding_rank:

@@ -31,24 +31,7 @@ class AdamW:
     def step(self) -> None:
         """Update the parameters that have a gradient."""
         for group in self.param_groups:
-            parameters = [each for each in group["params"] if each.grad is not None]
-            states = [self._state_of(each) for each in parameters]
-            adamw(
-                parameters,
-                [each.grad for each in parameters],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                [state["step"] for state in states],
-                fused=True,
-                amsgrad=False,
-                beta1=self._betas[0],
-                beta2=self._betas[1],
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                eps=self._eps,
-                maximize=False,
-            )
+            self._update(group)
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -56,11 +39,32 @@ class AdamW:
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def moments_of(self, parameter: Tensor) -> tuple[str, ...]:
+        """What is remembered of a parameter, besides its steps."""
+        return ("exp_avg", "exp_avg_sq")
+
+    def _update(self, group: dict[str, Any]) -> None:
+        parameters = [each for each in group["params"] if each.grad is not None]
+        states = [self._state_of(each) for each in parameters]
+        adamw(
+            parameters,
+            [each.grad for each in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=self._eps,
+            maximize=False,
+        )
+
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self.state:
-            self.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+            moments = {moment: torch.zeros_like(parameter) for moment in self.moments_of(parameter)}
+            self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
         return self.state[parameter]

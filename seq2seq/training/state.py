@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,12 +22,13 @@ from seq2seq.checkpoint import (
 )
 from seq2seq.config import Metric, TrainingConfig
 from seq2seq.errors import CheckpointError
+from seq2seq.model.linear import Linear
 from seq2seq.model.transformer import Transformer
 from seq2seq.training.adamw import AdamW
+from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Position
+from seq2seq.training.muon import Muon
 from seq2seq.weights import parameters_of
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -60,12 +61,14 @@ class TrainState:
 class Learner:
     """A model with its optimiser and, if asked for, the moving average of its weights."""
 
-    def __init__(self, model: Transformer, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: Transformer, config: TrainingConfig, device: torch.device, processes: Processes
+    ) -> None:
         self.model = model
         self.parameters = parameters_of(model)
         self.trained = {name: p for name, p in self.parameters.items() if p.requires_grad}
         self.lora_scale = config.lora_alpha / config.lora_rank if config.lora_rank else 0.0
-        self.optimizer = make_optimizer(model, config)
+        self.optimizer = make_optimizer(model, config, processes)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.ema_decay = config.ema_decay
         self.ema = {name: p.detach().clone() for name, p in self.trained.items()} if config.ema_decay else {}
@@ -135,8 +138,8 @@ class Learner:
             self._take(tensors, checkpoint)
         except KeyError as error:
             raise CheckpointError(
-                f"{checkpoint}: holds no {error} to resume from; were training.ema_decay, training.freeze or "
-                "training.precision changed? Restore them, or start anew with --overwrite"
+                f"{checkpoint}: holds no {error} to resume from; were training.ema_decay, training.freeze, "
+                "training.optimizer or training.precision changed? Restore them, or start anew with --overwrite"
             ) from None
         state = TrainState(
             step=info.step,
@@ -152,7 +155,7 @@ class Learner:
         tensors = {"optimizer_steps": torch.zeros(1)}
         for name, parameter in self.trained.items():
             moments = self.optimizer.state.get(parameter, {})  # none before the first update that was not skipped
-            for moment in _MOMENTS:
+            for moment in self.optimizer.moments_of(parameter):
                 tensors[f"{moment}.{name}"] = moments.get(moment, torch.zeros_like(parameter))
             if moments:
                 tensors["optimizer_steps"] = moments["step"].reshape(1)
@@ -171,8 +174,8 @@ class Learner:
                 average.copy_(self.parameters[name].detach())
             self._assign({name: tensors[f"weights.{name}"] for name in self.trained})
         for name, parameter in self.trained.items():
-            device = parameter.device
-            moments = {moment: tensors[f"{moment}.{name}"].to(device) for moment in _MOMENTS}
+            device, of_it = parameter.device, self.optimizer.moments_of(parameter)
+            moments = {moment: tensors[f"{moment}.{name}"].to(device) for moment in of_it}
             steps = tensors["optimizer_steps"].reshape(()).to(device).clone()
             self.optimizer.state[parameter] = {"step": steps, **moments}
         if self.scaler.is_enabled():
@@ -185,13 +188,25 @@ class Learner:
                 parameter.copy_(weights[name])
 
 
-def make_optimizer(model: Transformer, config: TrainingConfig) -> AdamW:
-    """AdamW, of which only matrices decay, not biases and norms."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+def make_optimizer(model: Transformer, config: TrainingConfig, processes: Processes) -> AdamW:
+    """The optimiser that the config names; only matrices decay, not biases and norms."""
+    parts = _parts_of_matrices(model) if config.optimizer == "muon" else {}
+    others = [each for each in model.parameters() if each.requires_grad and each not in parts]
+    groups: list[dict[str, Any]] = [
+        {"params": list(parts), "parts": list(parts.values()), "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    first, second = config.adam_betas
     groups = [group for group in groups if group["params"]]
-    return AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.adam_epsilon)
+    first, second = config.adam_betas
+    rate, betas, epsilon = config.learning_rate, (first, second), config.adam_epsilon
+    if config.optimizer == "muon":
+        return Muon(groups, rate, betas, epsilon, config.muon_momentum, processes)
+    return AdamW(groups, rate, betas, epsilon)
+
+
+def _parts_of_matrices(model: Transformer) -> dict[Tensor, int]:
+    """The trained weights of the layers' linear maps, each with its number of parts; not embeddings and output."""
+    layers = [module for stack in (model.encoder, model.decoder) for module in stack.modules()]
+    linear = [module for module in layers if isinstance(module, Linear) and module.weight.requires_grad]
+    return {module.weight: module.parts for module in linear}

@@ -37,7 +37,7 @@ class Steps:
         """
         self.precision = precision_on(device, config.precision)
         config = replace(config, precision=self.precision)
-        self.learner = Learner(model, config, device)
+        self.learner = Learner(model, config, device, group)
         self._autocast = autocast(device, config.precision)
         model.layer_drop = config.layer_drop
         model.source_word_dropout, model.target_word_dropout = config.source_word_dropout, config.target_word_dropout

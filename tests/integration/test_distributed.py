@@ -56,8 +56,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch_tokens", "minimum_risk"), [(256, 0.0), (1, 0.0), (256, 0.5), (1, 0.5)])
-def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_risk: float) -> None:
+@pytest.mark.parametrize(
+    ("batch_tokens", "minimum_risk", "optimizer"),
+    [(256, 0.0, "adamw"), (1, 0.0, "adamw"), (256, 0.5, "adamw"), (1, 0.5, "adamw"), (256, 0.0, "muon")],
+)
+def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_risk: float, optimizer: str) -> None:
     """With batches of many pairs, and of one pair, which leaves nothing for the helper."""
     write_corpus(tmp_path)
     path = tmp_path / "config.toml"
@@ -66,6 +69,7 @@ def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_ri
     settings = [
         f"training.batch_tokens={batch_tokens}", "training.adam_epsilon=1e-5", f"training.minimum_risk={minimum_risk}",
         "training.risk_from=0.5", "training.risk_candidates=3", "training.validation_metric=bleu",
+        f"training.optimizer={optimizer}",
     ]  # fmt: skip
     threads = torch.get_num_threads()
     weights = []

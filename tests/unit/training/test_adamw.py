@@ -50,9 +50,10 @@ def test_a_training_step_does_not_import_the_compiler() -> None:
 import sys, torch
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.distributed import Processes
 from seq2seq.training.state import Learner
 sizes = ModelConfig(d_model=8, d_ff=8, num_heads=2, source_vocab_size=9, target_vocab_size=9)
-learner = Learner(Transformer(sizes), TrainingConfig(), torch.device("cpu"))
+learner = Learner(Transformer(sizes), TrainingConfig(), torch.device("cpu"), Processes())
 for parameter in learner.parameters.values():
     parameter.grad = torch.ones_like(parameter)
 learner.update(0.01, clip_norm=1.0)

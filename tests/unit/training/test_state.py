@@ -11,6 +11,7 @@ import torch
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
+from seq2seq.training.distributed import Processes
 from seq2seq.training.feed import Position
 from seq2seq.training.state import Learner, TrainState
 from seq2seq.weights import read_tensors
@@ -26,7 +27,7 @@ def learner(seed: int = 1, **training: object) -> Learner:
             target_vocab_size=9,
         )
     )  # fmt: skip
-    return Learner(model, TrainingConfig(**training), CPU)
+    return Learner(model, TrainingConfig(**training), CPU, Processes())
 
 
 def one_update(it: Learner, seed: int) -> None:
@@ -36,14 +37,14 @@ def one_update(it: Learner, seed: int) -> None:
     it.update(learning_rate=0.01, clip_norm=1.0)
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float) -> None:
-    first = learner(ema_decay=ema_decay)
+@pytest.mark.parametrize(("ema_decay", "optimizer"), [(0.0, "adamw"), (0.9, "adamw"), (0.9, "muon")])
+def test_saved_and_loaded_goes_on_the_same(tmp_path: Path, ema_decay: float, optimizer: str) -> None:
+    first = learner(ema_decay=ema_decay, optimizer=optimizer)
     for seed in range(3):
         one_update(first, seed)
     state = TrainState(step=3, position=Position(1, 2, 5), target_tokens_seen=99, best_score=4.0)
     folder = first.save(tmp_path, state, "hash", 12.5)
-    second = learner(seed=2, ema_decay=ema_decay)
+    second = learner(seed=2, ema_decay=ema_decay, optimizer=optimizer)
     assert second.load(folder) == (state, 12.5)
     for it in (first, second):
         one_update(it, 7)
@@ -81,6 +82,15 @@ def test_a_changed_average_cannot_be_resumed(tmp_path: Path) -> None:
     folder = plain.save(tmp_path, TrainState(step=1), "hash", 0.0)
     with pytest.raises(CheckpointError, match="ema_decay"):
         learner(ema_decay=0.9).load(folder)
+
+
+@pytest.mark.parametrize(("before", "after"), [("adamw", "muon"), ("muon", "adamw")])
+def test_a_changed_optimiser_cannot_be_resumed(tmp_path: Path, before: str, after: str) -> None:
+    first = learner(optimizer=before)
+    one_update(first, 1)
+    folder = first.save(tmp_path, TrainState(step=1), "hash", 0.0)
+    with pytest.raises(CheckpointError, match=r"training\.optimizer"):
+        learner(optimizer=after).load(folder)
 
 
 def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
