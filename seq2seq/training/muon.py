@@ -74,22 +74,23 @@ class Muon(AdamW):
 
     def _orthogonal(self, matrices: Tensor) -> Tensor:
         """`orthogonal`, of which each process computes a part."""
+        dtype = torch.bfloat16 if matrices.is_cuda else matrices.dtype  # exact enough, and slow on a CPU
         if self._processes.size == 1:
-            return orthogonal(matrices)
+            return orthogonal(matrices, dtype)
         rank, share = self._processes.rank, -(-len(matrices) // self._processes.size)
         mine = slice(rank * share, (rank + 1) * share)
         result = torch.zeros_like(matrices)
-        result[mine] = orthogonal(matrices[mine])
+        result[mine] = orthogonal(matrices[mine], dtype)
         return self._processes.sum(result)
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """What is near U V^T of matrices `(N, A, B)` with singular value decompositions U S V^T, by Newton and Schulz.
 
-    Singular values of the result are 0.7 to 1.2, of directions that hardly are in a matrix less. A CPU computes in the
-    matrices' precision, a GPU in bfloat16, which is exact enough.
+    Singular values of the result are 0.7 to 1.2, of directions that hardly are in a matrix less. It is computed in the
+    dtype that is given.
     """
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = matrices.to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_EPSILON)  # no singular value is over 1
     is_high = x.size(1) > x.size(2)
     x = x.mT if is_high else x
