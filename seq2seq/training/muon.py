@@ -31,7 +31,7 @@ class Muon(AdamW):
     Attributes:
         param_groups: as AdamW's; those with a `parts`, one for each parameter, are matrices for Muon. A parameter
             `(P * A, B)` of P parts is P matrices `(A, B)`.
-        state: of Muon's parameters, `momentum`.
+        state: as AdamW's, but of Muon's parameters `step` and `momentum`.
     """
 
     def __init__(
