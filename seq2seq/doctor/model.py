@@ -14,7 +14,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.doctor.findings import Finding, error
 from seq2seq.doctor.text import Text
 
-_BYTES = 4  # of a parameter, or of one of AdamW's two moments, in float32
+_BYTES = 4  # of a parameter, or of one of an optimiser's moments, in float32
 
 
 def of_training(
@@ -36,9 +36,10 @@ def of_training(
     chosen = choose_device(device)
     _, total = memory_mb(chosen)
     place = "the machine" if chosen.type == "cpu" else f"the GPU, {chosen},"
-    # The weights, their gradients and two moments: without room for these, not even a step can be tried.
+    # Weights, gradients and moments: without room for these, not even a step can be tried.
     is_trained = not (config.training.lora_rank or config.training.freeze)  # as a whole
-    needed = (16 if is_trained else 4) * parameters / 1024**2
+    moments = 1 if config.training.optimizer == "muon" else 2  # Muon's; it leaves few parameters to AdamW
+    needed = (2 + moments if is_trained else 1) * _BYTES * parameters / 1024**2
     if total and needed > total:
         yield error(
             "memory",
