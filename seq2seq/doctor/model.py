@@ -38,7 +38,7 @@ def of_training(
     place = "the machine" if chosen.type == "cpu" else f"the GPU, {chosen},"
     # Weights, gradients and moments: without room for these, not even a step can be tried.
     is_trained = not (config.training.lora_rank or config.training.freeze)  # as a whole
-    moments = 1 if config.training.optimizer == "muon" else 2  # Muon's; it leaves few parameters to AdamW
+    moments = 1 if config.training.optimizer == "muon" else 2  # at least: embeddings are AdamW's beside Muon, too
     needed = (2 + moments if is_trained else 1) * _BYTES * parameters / 1024**2
     if total and needed > total:
         yield error(
