@@ -260,6 +260,16 @@ def test_checkpoints_take_as_much_as_training_leaves(folder: Path, monkeypatch: 
     assert shown < figures["checkpoints_mb"] < 1.1 * (shown + 2 * latest)
 
 
+def test_a_model_that_memory_suffices_for_with_muon_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, memory_mb=0.0)
+    config = load_config(folder / "config.toml")
+    parameters = examine(config, folder / "run").figures["parameters"]
+    monkeypatch.setattr(devices, "total_memory_mb", lambda: 3.5 * 4 * parameters / 1024**2)  # 3 or 4 float32 for each
+    assert "parameters need" in examine(config, folder / "run").findings[0].message
+    muon = load_config(folder / "config.toml", ("training.optimizer=muon",))
+    assert not examine(muon, folder / "run").findings
+
+
 def test_low_rank_matrices_are_what_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(load_config(folder / "config.toml"), folder / "base", device="cpu")
     tuned = [f"training.initialise_from={run}", "training.lora_rank=2"]
