@@ -48,6 +48,7 @@ def _setting(name: str, flag: str = "", **attributes: Any) -> Callable[[Any], An
 @click.option("--separate", is_flag=True, help="a vocabulary for each of exactly two FILEs, source and target")
 @_setting("character_coverage", metavar="SHARE")
 @_setting("normalization")
+@_setting("fold_source_case", is_flag=True, help="read the first of two FILEs, source and target, in lower case")
 @_setting("user_symbols", "--user-symbol", metavar="TEXT", multiple=True, show_default=False)
 @_setting("byte_fallback", "--byte-fallback/--no-byte-fallback", type=bool)
 @_setting("max_sentences", metavar="N")
@@ -58,17 +59,18 @@ def train(files: tuple[Path, ...], output: Path, separate: bool, overwrite: bool
     from seq2seq.data.corpus import read_lines
     from seq2seq.data.tokenizer import train_tokenizer
 
-    if separate and len(files) != 2:
-        raise click.UsageError(f"--separate needs exactly two files, source and target; got {len(files)}")
+    has_sides = separate or settings["fold_source_case"]
+    if has_sides and len(files) != 2:
+        option = "--separate" if separate else "--fold-source-case"
+        raise click.UsageError(f"{option} needs exactly two files, source and target; got {len(files)}")
     if not overwrite and output.is_dir() and any(output.iterdir()):
         raise TokenizerError(f"{output}: exists already; name another --output, or replace it with --overwrite")
     config = TokenizerConfig(joint=not separate, **settings)
-    if separate:
-        trained = train_tokenizer(config, read_lines(files[0]), read_lines(files[1]), output)
-        pieces = f"{trained.source_vocab_size} source and {trained.target_vocab_size} target pieces"
-    else:
-        trained = train_tokenizer(config, chain.from_iterable(map(read_lines, files)), (), output)
-        pieces = f"{trained.source_vocab_size} pieces"
+    lines = map(read_lines, files)
+    source, target = lines if has_sides else (chain.from_iterable(lines), ())
+    trained = train_tokenizer(config, source, target, output)
+    sizes = f"{trained.source_vocab_size} source and {trained.target_vocab_size} target"
+    pieces = f"{trained.source_vocab_size if trained.joint else sizes} pieces"
     complain(f"wrote {output}: {config.algorithm}, {pieces}")
 
 

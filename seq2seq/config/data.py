@@ -196,6 +196,7 @@ class TokenizerConfig:
     character_coverage: Annotated[float, "share of the characters to cover; 0.9995 suits Chinese and Japanese"] = 1.0
     user_symbols: Annotated[tuple[str, ...], "strings that are always one piece, such as tags"] = ()
     normalization: Annotated[Literal["nfkc", "identity"], "Unicode normalisation of all text"] = "nfkc"
+    fold_source_case: Annotated[bool, "read source text in lower case, however it is written; needs nfkc"] = False
     max_sentences: Annotated[int, "lines sampled for training the tokenizer, 0 for all"] = 2_000_000
     seed: Annotated[int, "seed of that sample"] = 1
 
@@ -204,3 +205,8 @@ class TokenizerConfig:
         at_least("tokenizer.vocab_size", self.vocab_size, 8)
         at_least("tokenizer.max_sentences", self.max_sentences, 0)
         within("tokenizer.character_coverage", self.character_coverage, 0.5, 1)
+        if self.fold_source_case and self.normalization != "nfkc":
+            raise ConfigError(
+                f"`tokenizer.normalization` = {self.normalization!r}: keeps text as it is, and "
+                "`tokenizer.fold_source_case` does not; use 'nfkc', or leave the other out"
+            )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import TokenizerConfig
+from seq2seq.data.case_folding import fold_case, folding_case
 from seq2seq.data.vocabulary import Vocabulary
 from seq2seq.errors import TokenizerError
 from seq2seq.files import atomic_directory, atomic_write
@@ -37,8 +38,8 @@ class Tokenizer:
     """The vocabularies of both sides: one shared by both (joint), or one each.
 
     Attributes:
-        source, target: the vocabularies; the same object when joint.
-        joint: whether both sides share one vocabulary.
+        source, target: the vocabularies; the same object when one model serves both sides.
+        joint: whether both sides share their pieces and ids.
         hash: SHA-256 over the models, the identity of the tokenizer.
         algorithm, normalization, user_symbols: as in `TokenizerConfig`.
         pad_id, unk_id, bos_id, eos_id: special ids, the same on both sides.
@@ -49,7 +50,13 @@ class Tokenizer:
     """
 
     def __init__(
-        self, models: Mapping[str, bytes], *, algorithm: str, normalization: str, user_symbols: Sequence[str] = ()
+        self,
+        models: Mapping[str, bytes],
+        *,
+        algorithm: str,
+        normalization: str,
+        user_symbols: Sequence[str] = (),
+        joint: bool = False,
     ) -> None:
         """Make a tokenizer of serialised models.
 
@@ -58,9 +65,10 @@ class Tokenizer:
             algorithm: as in `TokenizerConfig`.
             normalization: as in `TokenizerConfig`.
             user_symbols: as in `TokenizerConfig`.
+            joint: whether two models have the same pieces, as they may where only one of them folds case.
 
         Raises:
-            TokenizerError: if a model is damaged, or the special ids of the two differ.
+            TokenizerError: if a model is damaged, or the special ids of the two differ, or the pieces of joint ones.
         """
         assert tuple(models) in _SIDES, f"models must be one of {_SIDES}"
         self.files = {f"{name}.model": model for name, model in models.items()}
@@ -68,7 +76,7 @@ class Tokenizer:
         self.algorithm = algorithm
         self.normalization = normalization
         self.user_symbols = tuple(user_symbols)
-        self.joint = "joint" in models
+        self.joint = joint or "joint" in models
         self.hash = hashlib.sha256(b"".join(models.values())).hexdigest()
         vocabularies = [Vocabulary(model, algorithm, user_symbols) for model in models.values()]
         self.source, self.target = vocabularies[0], vocabularies[-1]
@@ -77,6 +85,9 @@ class Tokenizer:
         self.never_output: tuple[int, ...] = (self.pad_id, self.unk_id, self.bos_id)
         if self.source.special_ids != self.target.special_ids:
             raise TokenizerError("source.model and target.model have different special ids; train them together")
+        pieces = [each.tokens(range(each.size)) for each in (self.source, self.target)]
+        if self.joint and pieces[0] != pieces[1]:
+            raise TokenizerError("source.model and target.model have different pieces; train them together")
 
     @property
     def source_vocab_size(self) -> int:
@@ -152,6 +163,7 @@ class Tokenizer:
             "algorithm": self.algorithm,
             "normalization": self.normalization,
             "user_symbols": self.user_symbols,
+            "joint": self.joint,
             "models": {
                 name.removesuffix(".model"): {"vocab_size": size, "sha256": hashlib.sha256(model).hexdigest()}
                 for (name, model), size in zip(self.files.items(), sizes, strict=False)
@@ -180,7 +192,7 @@ class Tokenizer:
             raise TokenizerError(f"{folder / _INFO}: damaged: lacks a setting; train the tokenizer again") from None
         models = {name: read_checked(folder / f"{name}.model", checksums[name]) for name in names}
         try:
-            return cls(models, **settings, user_symbols=symbols)
+            return cls(models, **settings, user_symbols=symbols, joint=info.get("joint") is True)
         except TokenizerError as error:
             raise TokenizerError(f"{folder}: {error}") from None
 
@@ -191,7 +203,8 @@ def train_tokenizer(
     """Train a tokenizer on lines of text and save it into the folder `output`.
 
     Blank lines do not count, of very long ones the first 10,000 characters do. A joint vocabulary is trained on the
-    lines of both sides. Special ids are pad 0, unk 1, bos 2, eos 3.
+    lines of both sides; with `fold_source_case`, one model for each side has its pieces. Special ids are pad 0, unk 1,
+    bos 2, eos 3.
 
     Args:
         config: the settings; `path` is not used.
@@ -204,12 +217,19 @@ def train_tokenizer(
     """
     check_output(Path(output))
     _check_symbols(config.user_symbols)
+    if config.fold_source_case:
+        source = fold_case(source)
     texts = {"joint": chain(source, target)} if config.joint else {"source": source, "target": target}
+    models = {name: _train(config, lines, name) for name, lines in texts.items()}
+    if config.fold_source_case:
+        first, last = next(iter(models.values())), next(reversed(models.values()))
+        models = {"source": folding_case(first), "target": last}
     tokenizer = Tokenizer(
-        {name: _train(config, lines, name) for name, lines in texts.items()},
+        models,
         algorithm=config.algorithm,
         normalization=config.normalization,
         user_symbols=config.user_symbols,
+        joint=config.joint,
     )
     tokenizer.save(output)
     return tokenizer
