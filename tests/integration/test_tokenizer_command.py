@@ -53,6 +53,17 @@ def test_files(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == TEXT + b"\n"
 
 
+def test_source_in_any_case(files: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "tokenizer"
+    done = run("train", *files, "--fold-source-case", "--vocab-size", "310", "--output", output)
+    assert done.stderr.decode("utf-8") == f"seq2seq: wrote {output}: unigram, 310 pieces\n"
+    lower, upper = (run("encode", output, stdin=text.encode()).stdout for text in ("das haus\n", "Das HAUS\n"))
+    assert lower == upper
+    assert run("decode", output, stdin=upper).stdout == b"das haus\n"
+    pieces = run("encode", output, "--side", "target", stdin=b"Das HAUS\n").stdout
+    assert run("decode", output, "--side", "target", stdin=pieces).stdout == b"Das HAUS\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "message"),
     [
@@ -63,6 +74,7 @@ def test_files(folder: Path, tmp_path: Path) -> None:
         (("train", "TEXT", "--output", "FOLDER"), b"", 1, "exists already"),
         (("train", "TEXT", "--output", "new", "--vocab-size", "99999"), b"", 1, "`tokenizer.vocab_size` = 99999: too"),
         (("train", "TEXT", "--output", "new", "--separate"), b"", 2, "--separate needs exactly two files"),
+        (("train", "TEXT", "--output", "new", "--fold-source-case"), b"", 2, "--fold-source-case needs exactly two"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -81,6 +81,19 @@ def test_files(tokenizer: Tokenizer, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert (tmp_path / "source.spm").read_bytes() == tokenizer.files["joint.model"]
 
 
+def test_source_text_in_any_case(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = TokenizerConfig(vocab_size=80, byte_fallback=False, algorithm="bpe", fold_source_case=True)
+    capitals = [word.upper() for word in WORDS]
+    folding = train_tokenizer(config, capitals, WORDS, tmp_path / "t")
+    write(run(folding), tmp_path / "model")
+    theirs = transformers.MarianTokenizer.from_pretrained(tmp_path / "model")
+    texts = ["ahl AHL Bim", "GKP"]
+    lower = folding.encode_source([text.lower() for text in texts])
+    assert theirs(texts)["input_ids"] == folding.encode_source(texts) == lower
+    assert theirs(text_target=texts)["input_ids"] == folding.encode_target(texts)
+
+
 def test_sampling(tokenizer: Tokenizer, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     write(run(tokenizer, DecodingConfig(sample=True, top_k=7, temperature=0.5)), tmp_path)
