@@ -85,9 +85,10 @@ class Tokenizer:
         self.never_output: tuple[int, ...] = (self.pad_id, self.unk_id, self.bos_id)
         if self.source.special_ids != self.target.special_ids:
             raise TokenizerError("source.model and target.model have different special ids; train them together")
-        pieces = [each.tokens(range(each.size)) for each in (self.source, self.target)]
-        if self.joint and pieces[0] != pieces[1]:
-            raise TokenizerError("source.model and target.model have different pieces; train them together")
+        if joint and len(models) > 1:
+            source, target = (each.tokens(range(each.size)) for each in vocabularies)
+            if source != target:
+                raise TokenizerError("source.model and target.model have different pieces; train them together")
 
     @property
     def source_vocab_size(self) -> int:
@@ -222,8 +223,8 @@ def train_tokenizer(
     texts = {"joint": chain(source, target)} if config.joint else {"source": source, "target": target}
     models = {name: _train(config, lines, name) for name, lines in texts.items()}
     if config.fold_source_case:
-        first, last = next(iter(models.values())), next(reversed(models.values()))
-        models = {"source": folding_case(first), "target": last}
+        source_model, target_model = next(iter(models.values())), next(reversed(models.values()))
+        models = {"source": folding_case(source_model), "target": target_model}
     tokenizer = Tokenizer(
         models,
         algorithm=config.algorithm,

@@ -139,6 +139,14 @@ class TestFolder:
         assert (loaded.hash, loaded.joint, loaded.algorithm) == (tokenizer.hash, True, tokenizer.algorithm)
         assert loaded.encode_source(source_lines) == tokenizer.encode_source(source_lines)
 
+    def test_a_description_of_before_models_could_share_pieces(self, tokenizer: Tokenizer, folder: Path) -> None:
+        description = folder / "tokenizer.toml"
+        text = description.read_text(encoding="utf-8")
+        assert "joint = true\n" in text
+        description.write_text(text.replace("joint = true\n", ""), encoding="utf-8")
+        loaded = Tokenizer.load(folder)
+        assert (loaded.hash, loaded.joint) == (tokenizer.hash, True)
+
     def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(TokenizerError, match="nowhere: no such tokenizer folder; `seq2seq tokenizer train"):
             Tokenizer.load(tmp_path / "nowhere")
