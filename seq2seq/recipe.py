@@ -129,12 +129,12 @@ def run_recipe(
         for folder in (run, run / "checkpoints"):
             remove_leftovers(folder)
         if not overwrite:  # which removes more
-            pipeline.remove_idle_means()
+            pipeline.trainings.remove_idle_means()
         try:
             for stage in pipeline.stages():
                 _do(stage, pipeline)
         except BaseException:
-            pipeline.restore()
+            pipeline.trainings.restore()
             raise
         return _result(recipe, run)
 
@@ -169,10 +169,10 @@ def with_corpus(
             remove_leftovers(Path(output))
             pipeline.check_training(overwrite=False)  # of which this text may be
         _do(fetch, pipeline)
-        raw = None if cleaned else pipeline.raw_corpora()
+        raw = None if cleaned else pipeline.settings.raw_corpora()
         if raw is None:
             _do(prepare, pipeline)
-        return replace(recipe.config, data=raw or pipeline.corpora())
+        return replace(recipe.config, data=raw or pipeline.settings.corpora())
 
 
 def _pipeline(

@@ -44,6 +44,8 @@ LAYERS = (
     "recipe_text",
     "recipe_means",
     "recipe_scores",
+    "recipe_settings",
+    "recipe_training",
     "pipeline",
     "recipe",
 )

@@ -119,7 +119,7 @@ def test_a_tag_of_the_training_text_stands_before_what_was_made_too(recipe: Path
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("[data]", tagged), encoding="utf-8")
     run, loaded = recipe.parent / "run", load_recipe(recipe)
     pipeline = Pipeline(loaded.config, loaded.script, run, recipe.parent / "local", "cpu", print, StageRecord(run))
-    assert [corpus.tag for corpus in pipeline._training_config().data.train] == ["<2en>"] * 3
+    assert [corpus.tag for corpus in pipeline.settings.config_to_train().data.train] == ["<2en>"] * 3
 
 
 def test_a_recipe_diversifies_its_text_with_models_that_it_trains(

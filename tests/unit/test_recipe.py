@@ -19,6 +19,7 @@ from seq2seq.files import write_json
 from seq2seq.going_on import is_discarded, refuse_changes, stamp
 from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
+from seq2seq.recipe_training import Trainings
 from seq2seq.settings import to_dict
 from seq2seq.training import trainer
 from tests.other_process import working_in
@@ -243,7 +244,7 @@ def test_overwriting_goes_on_after_a_kill(
 
     run(recipe_file)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Pipeline, "restore", lambda self: None)  # which a kill leaves out
+        patch.setattr(Trainings, "restore", lambda self: None)  # which a kill leaves out
         patch.setattr(trainer, "train", killed)
         run(recipe_file, "training.seed=2", overwrite=True)
     log.clear()
