@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from seq2seq.config import Config, load_config, save_config
+from seq2seq.config import Config, TokenizerConfig, load_config, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
@@ -133,12 +133,24 @@ def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str]
     if given is not None:
         return given
     if config.tokenizer.path:
-        return Tokenizer.load(Path(config.tokenizer.path))
+        return _load_tokenizer(config.tokenizer, say)
     kind = "joint" if config.tokenizer.joint else "separate"
     say(f"training a {config.tokenizer.algorithm} tokenizer ({kind}, {config.tokenizer.vocab_size:,} pieces)")
     with tempfile.TemporaryDirectory() as folder:
         wanted = with_tags(config.tokenizer, config.tags)
         return train_tokenizer(wanted, _side(config, 0), _side(config, 1), Path(folder) / "tokenizer")
+
+
+def _load_tokenizer(config: TokenizerConfig, say: Callable[[str], None]) -> Tokenizer:
+    """The one that the config names; say so if it is not as large as the config asks, which is easily typed in vain."""
+    tokenizer = Tokenizer.load(Path(config.path))
+    sizes = list(dict.fromkeys((tokenizer.source_vocab_size, tokenizer.target_vocab_size)))
+    if config.vocab_size not in (*sizes, TokenizerConfig.vocab_size):
+        say(
+            f"`tokenizer.vocab_size` = {config.vocab_size:,}: not used, the tokenizer in {config.path} has "
+            f"{' and '.join(f'{size:,}' for size in sizes)} pieces; leave out `tokenizer.path` to train another"
+        )
+    return tokenizer
 
 
 def _check_tags(config: Config, tokenizer: Tokenizer) -> None:

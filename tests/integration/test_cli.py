@@ -419,6 +419,17 @@ def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus,
     assert "`recipe.average` = 1" in outcome.stderr and "`recipe.ensemble` = 2" in outcome.stderr
 
 
+def test_training_says_that_a_given_tokenizer_is_not_of_the_size_that_is_asked_for(seq2seq, corpus, tmp_path):
+    one_step = ("--set", "training.steps=1", "--set", "training.validate_every=0")
+    seq2seq("train", corpus / "config.toml", "--output", tmp_path / "first", *one_step)
+    given = (*one_step, "--set", f"tokenizer.path={tmp_path / 'first' / 'tokenizer'}", "--set")
+    same = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "same", *given, "tokenizer.vocab_size=300")
+    assert same.status == 0 and "not used" not in same.stderr
+    other = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "other", *given, "tokenizer.vocab_size=350")
+    assert other.status == 0
+    assert "`tokenizer.vocab_size` = 350: not used" in other.stderr and "has 300 pieces" in other.stderr
+
+
 def test_preparing_shows_a_bar_for_each_stage_on_a_terminal(monkeypatch, capsys):
     from seq2seq_cli.prepare import _Bars
 
