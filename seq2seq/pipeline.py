@@ -54,7 +54,7 @@ class Pipeline:
         run, folder, settings = self.run, self.folder, self.settings
         data = settings.section("data")
         del data["data.risk_weights"]  # which a recipe refuses
-        held_out = {**settings.section("recipe.validation_size"), **settings.section("recipe.test_size")}
+        held_out = {name: settings.values[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script]
         of_script = {} if self.local else {**held_out, **settings.section("tokenizer")}  # which it may read
         yield Stage(

@@ -92,3 +92,9 @@ def test_int8_on_a_gpu_is_refused_before_training(tmp_path: Path, monkeypatch: p
     pipeline = Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))
     with pytest.raises(DecodingError, match="int8: is for CPUs, the device is cuda"):
         pipeline.check_precision()
+
+
+def test_stages_depend_on_settings_by_the_names_that_finished_runs_have_noted(tmp_path: Path) -> None:
+    fetch, prepare = list(Prepared(tmp_path, train=LINES).pipeline.stages())[:2]
+    assert {"data.source_language", "data.train"} < fetch.settings.keys()
+    assert fetch.settings.keys() | {"validation_size", "test_size", "prepare.max_ratio"} <= prepare.settings.keys()
