@@ -89,7 +89,11 @@ def epoch_of(feed: Feed, epoch: int = 0) -> list[StepBatches]:
 
 
 def texts_of(feed: Feed, tokenizer: Tokenizer, epoch: int = 0) -> Counter[str]:
-    return Counter(tokenizer.decode_source(row) for work in epoch_of(feed, epoch) for row in rows(work))
+    return texts_in(epoch_of(feed, epoch), tokenizer)
+
+
+def texts_in(works: list[StepBatches], tokenizer: Tokenizer) -> Counter[str]:
+    return Counter(tokenizer.decode_source(row) for work in works for row in rows(work))
 
 
 @settings(max_examples=30)
@@ -99,8 +103,9 @@ def test_every_pair_once_an_epoch(corpora: Corpora, run_pairs: int, pool_tokens:
     with sizes(run_pairs, pool_tokens):
         feed = feed_for(config_for(folder, weights=(1.0, 1.0), subword_sampling=sampling), tokenizer)
         for epoch in (0, 3):
-            assert texts_of(feed, tokenizer, epoch) == Counter(LINES)
-            assert len({work.position.pool for work in epoch_of(feed, epoch)}) > 1
+            works = epoch_of(feed, epoch)
+            assert texts_in(works, tokenizer) == Counter(LINES)
+            assert len({work.position.pool for work in works}) > 1
 
 
 @settings(max_examples=20)
