@@ -1,5 +1,6 @@
 import tomllib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -85,6 +86,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     return st.floats(0.5, 0.98) if hint is float else st.none() | corpora()
 
 
+@cache  # built anew for each example, they would take longer than all that is drawn
 def sections() -> dict[str, st.SearchStrategy[dict[str, Any]]]:
     """For each section of a Config: some of its settings, with values."""
     found = {}
