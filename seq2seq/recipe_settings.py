@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import Config, DataConfig, DecodingConfig, PrepareConfig, config_to_dict
+from seq2seq.config import Config, CorpusConfig, DataConfig, DecodingConfig, PrepareConfig, config_to_dict
 from seq2seq.errors import RecipeError
 from seq2seq.recipe_text import ways_of_cleaning
 from seq2seq.run_folder import RunFolder
@@ -71,9 +72,7 @@ class RecipeSettings:
 
     def corpora(self) -> DataConfig:
         """The prepared text, to train on."""
-        train, validation, test = (
-            replace(self.folder.corpus("data", name), tag=self.tags[name]) for name in ("train", "validation", "test")
-        )
+        train, validation, test = self._tagged("data")
         return replace(self.config.data, train=(train,), validation=validation, test=test)
 
     def raw_corpora(self) -> DataConfig | None:
@@ -81,12 +80,16 @@ class RecipeSettings:
 
         That is so if its corpora are cleaned differently, or if there are further test sets to keep out.
         """
-        names, cleaning = ("train", "validation", "test"), self.cleaning()
+        cleaning = self.cleaning()
         if len(cleaning) > 1 or self.folder.held_out("raw") != ["validation", "test"]:
             return None
-        train, validation, test = (replace(self.folder.corpus("raw", name), tag=self.tags[name]) for name in names)
+        train, validation, test = self._tagged("raw")
         own = cleaning[0] if cleaning[0] != self.config.prepare else None
         return replace(self.config.data, train=(replace(train, prepare=own),), validation=validation, test=test)
+
+    def _tagged(self, folder: str) -> Iterator[CorpusConfig]:
+        """Training, validation and test text in a folder, with their tags."""
+        return (replace(self.folder.corpus(folder, name), tag=tag) for name, tag in self.tags.items())
 
     def cleaning(self) -> tuple[PrepareConfig, ...]:
         """How each corpus is cleaned, as `ways_of_cleaning` says."""
@@ -127,7 +130,7 @@ class RecipeSettings:
                 f"`data.{name}`: a recipe makes one corpus of its training text; `seq2seq prepare` and `seq2seq train` "
                 "keep corpora apart"
             )
-        _ = self.tags
+        _ = self.tags  # which refuses those that differ
 
     def own_text(self) -> list[Path]:
         """The files of prepared text to train on and to validate with."""
