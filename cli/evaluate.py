@@ -132,7 +132,7 @@ def _open(
     loaded = load_ensemble(checkpoints, device, engine)
     config = with_decoding(loaded.config.decoding, options)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
-    return Translator(loaded.engine, loaded.tokenizer, config, reverse), loaded.config.data.target_language
+    return Translator.of(loaded, config, reverse), loaded.config.data.target_language
 
 
 def _translate(

@@ -195,6 +195,8 @@ def _describe(error: OSError) -> str:
         return str(error) or type(error).__name__
     name = error.filename2 or error.filename
     reason = error.strerror[:1].lower() + error.strerror[1:]
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason += "; a file stands where a folder is needed, choose another place"
     return f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else f"cannot write: {reason}"
 
 

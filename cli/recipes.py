@@ -89,6 +89,7 @@ def find_recipe(name: str) -> Path:
     if name not in shipped:
         close = difflib.get_close_matches(name, shipped, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "`seq2seq recipe list` lists them"
-        own = f"; your own is ./{name}.toml" if Path(f"{name}.toml").is_file() else ""
+        mine = [Path(f"{name}.toml"), *sorted(Path(name).glob("*.toml"))]
+        own = next((f"; your own is ./{path}" for path in mine if path.is_file()), "")
         raise RecipeError(f"{name!r}: no such recipe; {hint}{own}")
     return shipped[name]

@@ -33,14 +33,14 @@ def score(
     target_language: str,
     no_confidence: bool,
 ) -> None:
-    """Score HYPOTHESES, raw translated text with one sentence a line, against references.
+    """Score HYPOTHESES (- is standard input), raw translated text with one sentence a line, against references.
 
     Prints BLEU, chrF and TER as sacreBLEU computes them, with 95% intervals and signatures, and the lower-cased
     tokenised BLEU that many papers report.
     """
     from seq2seq import evaluation
 
-    paths = [hypotheses, *references, *baselines]
+    paths = [Path("/dev/stdin") if str(hypotheses) == "-" else hypotheses, *references, *baselines]
     files = evaluation.read_parallel(*paths)
     for path, lines in zip(paths, files, strict=True):
         if evaluation.looks_tokenised(lines):

@@ -135,7 +135,7 @@ def _chunks(path: Path | None) -> Iterator[tuple[int, list[str]]]:
     """Some lines at a time, each time with the number of the first."""
     from seq2seq.data.corpus import read_lines
 
-    lines = iter(_stdin_lines() if path is None else read_lines(path))
+    lines = iter(_stdin_lines() if path is None or str(path) == "-" else read_lines(path))
     number = 1
     while chunk := list(islice(lines, _CHUNK)):
         yield number, chunk

@@ -61,7 +61,8 @@ def translate(
 
     RUN is a run directory, whose best checkpoint (or the mean that its recipe asks for) is taken, one checkpoint in it,
     or what `seq2seq export` made for the engine. One sentence a line, and one translation for each line, in order; an
-    empty line gives an empty one. What is typed is translated as it arrives.
+    empty line gives an empty one. What is typed is translated as it arrives. Models leave things out where a line has
+    several sentences and those of their training had one: cut such lines first.
     With --n-best over 1, text has a line `INDEX ||| TRANSLATION ||| SCORE` for each hypothesis, INDEX counting the
     sentences from 0. With --mbr, a score is the expected utility, from 0 to 100. Decoding settings that are not given
     are those of the run.
@@ -76,7 +77,7 @@ def translate(
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
-    translator = Translator(loaded.engine, loaded.tokenizer, config, reverse)
+    translator = Translator.of(loaded, config, reverse)
     with line_writer(output) as write, progress_bar(count, "sentences") as bar:
         for index, translation in enumerate(translator.stream(lines)):
             for line in render(index, translation):

@@ -95,14 +95,15 @@ def score(
     Args:
         hypotheses: raw text, one translation for each sentence.
         references: one list for each set of references.
-        confidence: whether to compute 95% intervals (none for more than `MAX_RESAMPLED_SENTENCES` sentences).
+        confidence: whether to compute 95% intervals (none for one sentence, which nothing can be drawn from, or more
+            than `MAX_RESAMPLED_SENTENCES`).
         target_language: code such as `de` or `zh`; Chinese, Japanese and Korean have tokenizers of their own.
 
     Raises:
         DataError: if there is nothing to score, or the numbers of sentences differ.
     """
     _check_lengths(hypotheses, references)
-    resamples = RESAMPLES if confidence and len(hypotheses) <= MAX_RESAMPLED_SENTENCES else 0
+    resamples = RESAMPLES if confidence and 1 < len(hypotheses) <= MAX_RESAMPLED_SENTENCES else 0
     measured = {}
     for name, metric in _metrics(target_language).items():
         result = metric.corpus_score(hypotheses, references, n_bootstrap=resamples)

@@ -166,7 +166,10 @@ def find_local(
                 for side, language in zip(sides, languages, strict=True)
                 if not side
             ] or ["two files of the same name"]
-            raise DataError(f"{folder}: no {' and no '.join(missing)}; the {name} set needs both languages of a pair")
+            raise DataError(
+                f"{folder}: no {' and no '.join(missing)}; the {name} set needs both languages of a pair, which are "
+                f"`data.source_language` = {languages[0]!r} and `data.target_language` = {languages[1]!r}"
+            )
     return found
 
 

@@ -119,15 +119,15 @@ class Pipeline:
             work=self.evaluate,
         )
 
-    def check_precision(self) -> None:
-        """Refuse before training, not after it, to translate on a GPU in what GPUs have not got.
+    def check_device(self) -> None:
+        """Refuse before all work a device that is not there, and to translate on a GPU in what GPUs have not got.
 
         Raises:
-            DecodingError: which names the device.
+            ConfigError, DecodingError: which name the device.
         """
-        if self.config.decoding.precision == "int8":  # all else any device has, and what is imported takes a second
+        if self.config.decoding.precision == "int8" or self.device not in ("auto", "cpu"):  # else it always fits
             from seq2seq.decoding.engine import check_precision
-            from seq2seq.devices import choose_device
+            from seq2seq.devices import choose_device  # what is imported takes a second
 
             check_precision(self.config.decoding, choose_device(self.device))
 

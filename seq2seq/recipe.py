@@ -187,7 +187,7 @@ def _do(stage: Stage, pipeline: Pipeline) -> None:
         pipeline.report(f"== {stage.name}: done already")
     else:
         if stage.name != "evaluate":  # which translates no more
-            pipeline.check_precision()
+            pipeline.check_device()
         pipeline.report(f"== {stage.name}")
         pipeline.record.run(stage)
 

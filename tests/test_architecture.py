@@ -35,7 +35,6 @@ LAYERS = (
     "export",
     "doctor",
     "reporting",
-    "serving",
     "fetch",
     "stages",
     "run_folder",

@@ -73,7 +73,9 @@ class DataConfig:
     train: Annotated[tuple[CorpusConfig, ...], "training corpora, read one after another"] = ()
     validation: Annotated[CorpusConfig | None, "held-out corpus that chooses the best checkpoint"] = None
     test: Annotated[CorpusConfig | None, "held-out corpus that a recipe scores at the end, and only then"] = None
-    max_length: Annotated[int, "longest side of a training pair in tokens; longer pairs are dropped"] = 256
+    max_length: Annotated[
+        int, "longest side of a training pair in tokens; longer pairs are dropped, longer text is translated in parts"
+    ] = 256
     temperature: Annotated[
         float,
         "draw from corpora in proportion to their size to the power of 1/temperature (Arivazhagan et al. 2019): 1: as "

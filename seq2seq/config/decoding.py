@@ -57,7 +57,9 @@ class DecodingConfig:
     shortlist: Annotated[
         bool, "consider only likely translations of the source's tokens, by the run's lexicon: faster, not the same"
     ] = False
-    too_long: Annotated[Literal["split", "refuse"], "what becomes of sentences longer than the model takes"] = "split"
+    too_long: Annotated[
+        Literal["split", "refuse"], "what becomes of sentences that are longer than any of training, `data.max_length`"
+    ] = "split"
 
     def __post_init__(self) -> None:
         """Check the bounds and what must fit together."""

@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,16 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     try:
         return resolve_paths(config_from_dict(values, overrides, folder), folder)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{_to_blame(path, values, overrides, folder)}: {error}") from None
+
+
+def _to_blame(path: Path, values: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> str:
+    """What a mistake is in: the file, or if it is sound by itself, the overrides."""
+    if overrides:
+        with suppress(ConfigError):
+            config_from_dict(values, (), folder)
+            return f"--set, over {path}"
+    return str(path)
 
 
 def _from_here(override: str) -> str:

@@ -138,6 +138,11 @@ class TrainingConfig:
         at_least("training.risk_candidates", self.risk_candidates, 2)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")
+        if self.final_learning_rate > self.learning_rate:
+            raise ConfigError(
+                f"`training.final_learning_rate` = {self.final_learning_rate}: is over `training.learning_rate` = "
+                f"{self.learning_rate}, from which it falls"
+            )
         if self.lora_rank and not self.initialise_from:
             raise ConfigError(f"`training.lora_rank` = {self.lora_rank}: needs a run in `training.initialise_from`")
         if self.lora_embedding_rank and not self.lora_rank:
@@ -145,6 +150,11 @@ class TrainingConfig:
             raise ConfigError(f"`training.lora_embedding_rank` = {rank}: set `training.lora_rank` too")
         if set(self.freeze) == set(get_args(Part)):
             raise ConfigError(f"`training.freeze` = {list(self.freeze)}: leaves nothing to train; take a part out")
+        if self.freeze and not self.initialise_from:
+            raise ConfigError(
+                f"`training.freeze` = {list(self.freeze)}: needs a run in `training.initialise_from`; what is random "
+                "must be trained"
+            )
         if self.patience and not self.validate_every:
             raise ConfigError(
                 f"`training.patience` = {self.patience}: stops by validations; set `training.validate_every` too"

@@ -15,6 +15,7 @@ from seq2seq.data.filters import filters_of, was_misread
 from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 
+_FEWER = "hold out fewer (`recipe.validation_size`, `recipe.test_size`), or give validation and test text, or more text"
 _MIN_WORDS = 3  # shorter sentences are held out only when nothing else is left
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
@@ -210,7 +211,7 @@ def split_held_out(
         if not any(key[side] in held_keys[side] or near[side].has(pair[side]) for side in (0, 1))
     ]
     if not train:
-        raise DataError(f"all {len(pairs)} pairs are near the {wanted} held-out ones; hold out fewer, or add text")
+        raise DataError(f"all {len(pairs)} pairs are near the {wanted} held-out ones; {_FEWER}")
     validation, test = sorted(drawn[:validation_size]), sorted(drawn[validation_size:])
     return train, [pairs[index] for index in validation], [pairs[index] for index in test]
 
@@ -291,7 +292,7 @@ def _draw(pairs: Sequence[SentencePair], keys: Sequence[tuple[int, int]], number
                 seen[side].add(keys[index][side])
     if len(drawn) < number:
         raise DataError(
-            f"{number} pairs are to be held out, but only {len(drawn)} of {len(pairs)} differ enough; hold out fewer"
+            f"{number} pairs are to be held out, but only {len(drawn)} of {len(pairs)} differ enough; {_FEWER}"
         )
     return drawn
 

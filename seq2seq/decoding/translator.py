@@ -18,7 +18,7 @@ from seq2seq.data.batching import cut_batches
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.candidates import CandidateEngine
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
-from seq2seq.decoding.loading import load_ensemble, load_reverse
+from seq2seq.decoding.loading import LoadedEngine, load_ensemble, load_reverse
 from seq2seq.decoding.reranking import ReverseModel, beyond_the_model, reweighted
 from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
@@ -63,14 +63,22 @@ class Translator:
         tokenizer: Tokenizer,
         config: DecodingConfig | None = None,
         reverse: ReverseModel | None = None,
+        longest: int | None = None,
     ) -> None:
         """Translate with an engine, or with a model, which is put into evaluation mode (no dropout).
 
-        With a reverse model, this chooses among the candidates that are found (see `reranking`).
+        Args:
+            model: what finds hypotheses.
+            tokenizer: its tokenizer.
+            config: how to search.
+            reverse: a model that chooses among the candidates that are found (see `reranking`).
+            longest: source tokens that are translated at once; by itself, as many as the model takes. `of` has what the
+                model was trained on, beyond which translations lack parts.
         """
         self.engine: Engine = TorchEngine(model, tokenizer) if isinstance(model, Transformer) else model
         self.tokenizer = tokenizer
         self.config = config or DecodingConfig()
+        self._longest = min(longest or self.engine.max_length, self.engine.max_length)
         self._chooser = CandidateEngine(self.engine, tokenizer, reverse)
         self._workers = Workers(self._chooser)
 
@@ -101,7 +109,12 @@ class Translator:
         """
         loaded = load_ensemble([run, *ensemble], device, engine)
         reverse = None if rerank_by is None else load_reverse(rerank_by, loaded.config, device)
-        return cls(loaded.engine, loaded.tokenizer, loaded.config.decoding, reverse)
+        return cls.of(loaded, loaded.config.decoding, reverse)
+
+    @classmethod
+    def of(cls, loaded: LoadedEngine, config: DecodingConfig, reverse: ReverseModel | None = None) -> Translator:
+        """A translator of what was loaded, which translates texts that are longer than training text in parts."""
+        return cls(loaded.engine, loaded.tokenizer, config, reverse, loaded.config.data.max_length)
 
     def translate(
         self, texts: Iterable[str], config: DecodingConfig | None = None, progress: Progress | None = None
@@ -109,7 +122,7 @@ class Translator:
         """Translate sentences; a blank one is translated by an empty text.
 
         Raises:
-            DecodingError: if a sentence is longer than the model takes and `too_long` is "refuse".
+            DecodingError: if a sentence is too long to be translated at once and `too_long` is "refuse".
             TokenizerError: if the `tag` of the settings is no piece of the vocabulary.
         """
         if isinstance(texts, str):
@@ -173,7 +186,7 @@ class Translator:
 
     def _parts(self, texts: Sequence[str], first: int, config: DecodingConfig) -> list[_Part]:
         """The tokens of all texts but the blank ones; too long a text is split, or refused."""
-        limit = self.engine.max_length
+        limit = self._longest
         parts: list[_Part] = []
         too_long: list[tuple[int, int]] = []  # number, from 1, and length in tokens
         nothing = 1  # tokens: the end, and those of the tag
@@ -188,11 +201,20 @@ class Translator:
                 continue
             too_long.append((first + i + 1, len(tokens)))
             if config.too_long == "refuse":
-                raise DecodingError(f"{_too_long(too_long, limit)}; shorten it, or set `decoding.too_long` = 'split'")
+                raise DecodingError(f"{self._told(too_long)}; shorten it, or set `decoding.too_long` = 'split'")
             parts += self._split(text, first + i, config.tag)
         if too_long:
-            _LOG.warning("%s; translated in parts", _too_long(too_long, limit))
+            _LOG.warning("%s; translated in parts", self._told(too_long))
         return parts
+
+    def _told(self, too_long: Sequence[tuple[int, int]]) -> str:
+        """What is said of sentences, each by its number and length."""
+        (number, length), others = too_long[0], len(too_long) - 1
+        more = f" (and {others} more are too long)" if others else ""
+        takes = f"the model takes {self._longest} (`model.max_length`)"
+        if self._longest < self.engine.max_length:
+            takes = f"the model was trained on at most {self._longest} (`data.max_length`)"
+        return f"sentence {number} has {length} tokens{more}: {takes}"
 
     def _encode(self, texts: Sequence[str], tag: str) -> list[list[int]]:
         # Line ends of Windows are cut off training text too, when it is prepared.
@@ -201,7 +223,7 @@ class Translator:
 
     def _split(self, text: str, sentence: int, tag: str) -> list[_Part]:
         limit = self.engine.max_length
-        texts = split_text(text, lambda part: len(self._encode([part], tag)[0]) <= limit)
+        texts = split_text(text, lambda part: len(self._encode([part], tag)[0]) <= self._longest)
         encoded = zip(self._encode(texts, tag), texts, strict=True)
         parts = [_Part(sentence, i, tokens, part_text) for i, (tokens, part_text) in enumerate(encoded)]
         for part in parts:
@@ -286,8 +308,3 @@ def _join(row: Sequence[Hypothesis], config: DecodingConfig) -> Hypothesis:
     score = log_prob / length_penalty(length, config) + beyond_the_model(length, reverse_score, config)
     return Hypothesis(tokens, log_prob, score, reverse_score)
 
-
-def _too_long(sentences: Sequence[tuple[int, int]], limit: int) -> str:
-    (number, length), others = sentences[0], len(sentences) - 1
-    more = f" (and {others} more are too long)" if others else ""
-    return f"sentence {number} has {length} tokens{more}: the model takes {limit} (`model.max_length`)"

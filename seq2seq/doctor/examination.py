@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from seq2seq.config import Config
 from seq2seq.doctor.findings import Finding
-from seq2seq.doctor.model import of_disk, of_training
+from seq2seq.doctor.model import of_disk, of_schedule, of_training
 from seq2seq.doctor.text import of_held_out, of_languages, of_text, overlap, read
 from seq2seq.doctor.tokens import of_tokens, tokenizer_of
 from seq2seq.errors import Seq2SeqError
@@ -58,6 +58,7 @@ def examine(config: Config, output: Path, device: str = "auto") -> Diagnosis:
                 findings += of_tokens(config, text, tokenizer, figures)
                 tokenizer.save(Path(folder) / "tokenizer")
                 with _finding("training", findings):
+                    findings += of_schedule(config.training)
                     findings += of_training(config, text["train"], tokenizer, Path(folder), device, figures)
             if "parameters" in figures:
                 findings += of_disk(config, output, figures)

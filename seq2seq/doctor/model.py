@@ -11,10 +11,20 @@ from typing import Any
 from seq2seq.config import Config, CorpusConfig, TrainingConfig
 from seq2seq.data.corpus import write_lines
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.doctor.findings import Finding, error
+from seq2seq.doctor.findings import Finding, error, warning
 from seq2seq.doctor.text import Text
 
 _BYTES = 4  # of a parameter, or of one of an optimiser's moments, in float32
+
+
+def of_schedule(training: TrainingConfig) -> Iterator[Finding]:
+    """Of the learning rate: whether it comes to where it shall be."""
+    if training.warmup_steps >= training.steps:
+        yield warning(
+            "schedule",
+            f"`training.warmup_steps` = {training.warmup_steps}: the learning rate still rises when training ends, at "
+            f"`training.steps` = {training.steps}; make it a tenth of the steps",
+        )
 
 
 def of_training(

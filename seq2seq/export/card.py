@@ -65,12 +65,14 @@ def _front_matter(card: Card) -> str:
 
 def _model(card: Card) -> str:
     model, step = card.config.model, card.checkpoint.step
+    pieces = f"{model.source_vocab_size:,} source and {model.target_vocab_size:,} target"
+    if card.config.tokenizer.joint:
+        pieces = f"{model.target_vocab_size:,}"
     trained = f" {step:,} steps, {card.checkpoint.target_tokens_seen:,} target tokens seen." if step else ""
     return (
         f"A Transformer (Vaswani et al. 2017) of {card.parameters:,} parameters: {model.encoder_layers} encoder and "
         f"{model.decoder_layers} decoder layers, d_model {model.d_model}, d_ff {model.d_ff}, {model.num_heads} heads, "
-        f"{model.norm}-norm, {model.activation}; {model.source_vocab_size:,} source and {model.target_vocab_size:,} "
-        f"target pieces.{trained}"
+        f"{model.norm}-norm, {model.activation}; {pieces} pieces.{trained}"
     )
 
 

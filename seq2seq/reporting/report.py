@@ -166,7 +166,7 @@ def _translate(
     config = replace(loaded.config.decoding, n_best=1)
     if beam_size is not None:
         config = replace(config, beam_size=beam_size)
-    translations = Translator(loaded.engine, loaded.tokenizer, config).translate(source, progress=progress)
+    translations = Translator.of(loaded, config).translate(source, progress=progress)
     assert isinstance(loaded.engine, TorchEngine)
     drawn = pictures(loaded.engine.model, loaded.tokenizer, translations, config.tag) if draw else []
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"

@@ -46,7 +46,7 @@ def validate(
         )  # fmt: skip
         if decoding.precision == "int8" and model.positions.device.type != "cpu":
             decoding = replace(decoding, precision="float32")
-        translator = Translator(model, tokenizer, decoding)
+        translator = Translator(model, tokenizer, decoding, longest=config.data.max_length)
         hypotheses = [translation.text for translation in translator.translate([p.source for p in translated])]
         references = [pair.target for pair in translated]
         language = config.data.target_language

@@ -260,6 +260,40 @@ def test_settings_of_a_section_or_of_one(seq2seq):
     assert seq2seq("settings", "decoding.beam_size").lines[1].startswith("beam_size = 5")
 
 
+def test_translations_are_scored_from_a_pipe(script, corpus):
+    reference = corpus / "valid.en"
+    piped = subprocess.run(
+        [script, "score", "-", "--reference", reference], input=reference.read_bytes(), capture_output=True, check=True
+    )
+    assert b"100.00" in piped.stdout and not piped.stderr
+
+
+def test_a_mistake_in_an_override_is_not_said_of_the_file(seq2seq, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("[training]\nr_drop = 1.0\n")
+    done = seq2seq("train", config, "--output", tmp_path / "run", "--set", "training.stepz=3")
+    assert f"error: --set, over {config}: `training.stepz`: unknown setting" in done.stderr
+    done = seq2seq("train", config, "--output", tmp_path / "run", "--set", "model.dropout=0")
+    assert f"error: --set, over {config}: `training.r_drop` = 1.0: compares" in done.stderr
+    config.write_text("[training]\nstepz = 1\n")
+    done = seq2seq("train", config, "--output", tmp_path / "run", "--set", "training.steps=3")
+    assert f"error: {config}: `training.stepz`" in done.stderr
+
+
+def test_a_file_where_a_folder_is_needed(seq2seq, tmp_path):
+    (tmp_path / "file").touch()
+    for arguments in (("copy", "reverse", tmp_path / "file"), ("run", "reverse", "--output", tmp_path / "file")):
+        done = seq2seq("recipe", *arguments)
+        assert (done.status, done.stderr.count("\n")) == (1, 1)
+        assert f"{tmp_path / 'file'}: " in done.stderr and "a file stands where a folder is needed" in done.stderr
+
+
+def test_a_recipe_of_ones_own_is_found_by_its_folder(seq2seq, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert seq2seq("recipe", "copy", "reverse", "mine").status == 0
+    assert "your own is ./mine/reverse.toml" in seq2seq("recipe", "run", "mine").stderr
+
+
 def test_recipes_are_listed_shown_and_copied(seq2seq, tmp_path):
     listed = seq2seq("recipe", "list").lines
     names = [line.split()[0] for line in listed]

@@ -34,7 +34,7 @@ CONFIG = (
     TINY.replace('"de"', '"xx"').replace('"en"', '"yy"')
     .replace("validation =", 'test = { source = "test.de", target = "test.en" }\nvalidation =')
     .replace("vocab_size = 300", "vocab_size = 300\nbyte_fallback = false")
-    .replace("steps = 40", "steps = 4")
+    .replace("steps = 40", "steps = 4").replace("warmup_steps = 10", "warmup_steps = 1")
 )  # fmt: skip
 
 
@@ -117,6 +117,7 @@ BROKEN = [
     Broken("another script", "unknown characters", "of the source characters",
            rewrite("valid.de", lambda lines: ["мир и труд" for _ in lines])),
     Broken("too short a limit", "too long", "data.max_length", settings=("data.max_length=5",)),
+    Broken("a warm-up without end", "schedule", "still rises", settings=("training.warmup_steps=4",), is_error=False),
     Broken("too large a vocabulary", "tokenizer", "vocab_size", settings=("tokenizer.vocab_size=50000",)),
     Broken("too large a model", "memory", "parameters need"),
     Broken("too many checkpoints", "disk", "keep_checkpoints", settings=("training.keep_checkpoints=1000000000",)),

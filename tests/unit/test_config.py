@@ -271,6 +271,11 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[[data.train]]\npath = 'a'\ntag = 'to de'\n", "`tag` = 'to de': has space in it"),
         (b"[decoding]\ntag = ' <2de>'\n", "`decoding.tag` = ' <2de>': has space in it"),
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
+        (b"[training]\nfreeze = ['encoder']\n", "`training.freeze` = ['encoder']: needs a run in"),
+        (
+            b"[training]\nfinal_learning_rate = 0.9\n",
+            "`training.final_learning_rate` = 0.9: is over `training.learning_rate` = 0.0005, from which it falls",
+        ),
         (b"[training]\nr_drop = 5\n[model]\ndropout = 0.0\n", "`training.r_drop` = 5.0: compares what"),
         (b"[distillation]\nweight = 0\n", "`distillation.weight` = 0: leaves nothing"),
         (b"[diversification]\ntogether = true\n", "`diversification.together` = true: there are no models"),

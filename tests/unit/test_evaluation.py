@@ -301,6 +301,11 @@ def test_chrf_of_single_sentences_is_that_of_sacrebleu() -> None:
         sentence_chrf(["a"], ["a", "b"])
 
 
+def test_one_sentence_has_no_interval() -> None:
+    scores = score(["a dog runs in the park"], [["a dog runs in a park"]])
+    assert scores.bleu.low is None and "bs:" not in scores.bleu.signature
+
+
 def test_of_one_sentence_nothing_is_significant() -> None:
     (found,) = compare(["a cat sat"], [["a dog stood here"]], [["a cat sat"]])
     assert found.bleu.difference and found.bleu.p_value == found.chrf.p_value == 1.0

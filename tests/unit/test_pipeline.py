@@ -11,7 +11,7 @@ import torch
 from seq2seq import devices
 from seq2seq.config import Config, DataConfig, DecodingConfig, PrepareConfig, RecipeConfig
 from seq2seq.data.corpus import read_lines
-from seq2seq.errors import DataError, DecodingError
+from seq2seq.errors import ConfigError, DataError, DecodingError
 from seq2seq.pipeline import Pipeline
 from seq2seq.stages import StageRecord
 
@@ -91,7 +91,14 @@ def test_int8_on_a_gpu_is_refused_before_training(tmp_path: Path, monkeypatch: p
     run = tmp_path / "run"
     pipeline = Pipeline(config, tmp_path / "none.py", run, None, "cuda", print, StageRecord(run))
     with pytest.raises(DecodingError, match="int8: is for CPUs, the device is cuda"):
-        pipeline.check_precision()
+        pipeline.check_device()
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    pipeline = Pipeline(CONFIG, tmp_path / "none.py", tmp_path, None, "cuda", print, StageRecord(tmp_path))
+    with pytest.raises(ConfigError, match="0 GPUs"):
+        pipeline.check_device()
 
 
 def test_stages_depend_on_settings_by_the_names_that_finished_runs_have_noted(tmp_path: Path) -> None:

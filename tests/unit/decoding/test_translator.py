@@ -14,8 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import DecodingConfig
-from seq2seq.decoding.engine import Task
+from seq2seq.config import Config, DataConfig, DecodingConfig
+from seq2seq.decoding.engine import Task, TorchEngine
+from seq2seq.decoding.loading import LoadedEngine
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.translator import Translation, Translator, _lengths
@@ -220,6 +221,26 @@ def test_long_sentences_are_refused_on_demand(translator, sentences) -> None:
     config = replace(GREEDY, too_long="refuse")
     with pytest.raises(DecodingError, match=r"sentence 2 has \d+ tokens: the model takes 64 .*'split'"):
         translator.translate([sentences[0], " ".join(sentences[:30])], config)
+
+
+def test_what_is_longer_than_training_text_is_split(model, tokenizer, sentences, caplog) -> None:
+    long = ". ".join(sentences[:6]) + "."
+    length = len(tokenizer.encode_source([long])[0])
+    config = Config(data=DataConfig(max_length=length - 1), model=replace(model.config, max_length=64))
+    assert length <= 64
+    translator = Translator.of(LoadedEngine(TorchEngine(model, tokenizer), tokenizer, config), GREEDY)
+    parts = split_text(long, lambda part: len(tokenizer.encode_source([part])[0]) < length)
+    assert len(parts) > 1
+    joined, one = translator.translate([long, "😀"])
+    assert joined.text == join_texts([each.text for each in translator.translate(parts)])
+    (warning,) = caplog.messages
+    assert warning == (
+        f"sentence 1 has {length} tokens: the model was trained on at most {length - 1} (`data.max_length`); "
+        "translated in parts"
+    )
+    # A character that has more tokens than that cannot be split, and the model takes it.
+    short = Translator(model, tokenizer, GREEDY, longest=2)
+    assert_alike(short.translate(["😀"]), [one])
 
 
 def test_a_character_too_long_for_the_model_is_named(model, tokenizer, monkeypatch) -> None:

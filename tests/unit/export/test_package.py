@@ -92,6 +92,7 @@ def test_the_card_says_what_is_known(trained_run: Path, tmp_path: Path) -> None:
     assert 'license: "cc-by-4.0"' in front and '- "de"\n- "en"' in front
     assert "Translates de to en" in body and "`train.de` (SHA-256 " in body
     assert "validation text" in body, "no test set was scored"
+    assert "; 300 pieces." in body, "which both sides share"
 
 
 def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) -> None:
