@@ -55,12 +55,11 @@ def line_writer(path: Path | None) -> Iterator[Callable[[str], None]]:
     from seq2seq.files import atomic_write
 
     check_uncompressed(path)
-    path = path.resolve()  # a link stays a link
     if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed into place
         with path.open("w", encoding="utf-8", newline="") as file:
             yield lambda line: print(line, file=file, flush=True)
         return
-    with atomic_write(path) as file:
+    with atomic_write(path.resolve()) as file:  # a link stays a link
         yield lambda line: print(line, file=file)
 
 

@@ -25,7 +25,7 @@ def translate_tests(
     Returns:
         The name of the `checkpoint`, and `sentences_per_second`.
     """
-    from seq2seq.checkpoint import resolve
+    from seq2seq.checkpoint import read_info, resolve
     from seq2seq.decoding.translator import Translator
 
     _, checkpoint = resolve(folder.path)
@@ -43,7 +43,8 @@ def translate_tests(
         for path in folder.test_text("data", 1):
             number = len(texts[f"{path.stem}.{folder.languages[0]}"])
             write_lines(partial / path.name, (translation.text for translation in islice(translations, number)))
-    return {"checkpoint": checkpoint.name, "sentences_per_second": round(total / seconds, 2)}
+    told = {"checkpoint": checkpoint.name, "checkpoint_step": read_info(checkpoint).step}
+    return {**told, "sentences_per_second": round(total / seconds, 2)}
 
 
 def score_tests(folder: RunFolder, models: int, stages: Mapping[str, Mapping[str, Any]]) -> None:
@@ -70,6 +71,7 @@ def score_tests(folder: RunFolder, models: int, stages: Mapping[str, Mapping[str
     figures: dict[str, Any] = {
         "sentences": sentences["test"],
         "checkpoint": translate["checkpoint"],
+        "checkpoint_step": translate.get("checkpoint_step"),  # of a run of an earlier version, it is not known
         "models": models,
         "sentences_per_second": translate["sentences_per_second"],
         "steps": info.step,

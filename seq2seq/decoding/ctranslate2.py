@@ -86,6 +86,10 @@ class Ctranslate2Engine:
             raise DecodingError(_unknown("shortlist", "true", "its shortlists are made otherwise"))
         if config.sample and config.epsilon:
             raise DecodingError(_unknown("epsilon", config.epsilon, "it knows temperature, top_k and top_p"))
+        if not config.sample and config.patience < 1:
+            raise DecodingError(_unknown("patience", config.patience, "it finds a beam of hypotheses at least"))
+        if config.sample and config.top_k == 1 and rows_of_each(config) > 1:
+            raise DecodingError(_unknown("top_k", config.top_k, "it draws several samples from two tokens or more"))
         if config.sample:
             self._set_seed(config.seed % 2**32)
 
@@ -148,7 +152,7 @@ class Ctranslate2Engine:
         if config.sample:
             return {
                 **options, "beam_size": 1, "sampling_temperature": config.temperature,
-                "sampling_topk": config.top_k, "sampling_topp": config.top_p,
+                "sampling_topk": min(config.top_k, len(self._target_pieces)), "sampling_topp": config.top_p,
             }  # fmt: skip
         return {**options, "beam_size": config.beam_size, "patience": config.patience}
 

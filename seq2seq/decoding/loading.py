@@ -42,7 +42,8 @@ def load_engine(path: Path | str, device: str = "auto", name: EngineName = "torc
         DecodingError: if the engine is not installed, or cannot compute this model.
     """
     path = Path(path)
-    if name != "torch" and (path / name / EXPORTED[name]).exists():  # a package has it beside the run
+    # A package has it beside the run. What lies so in a run may be of other weights.
+    if name != "torch" and (path / MARK).exists() and (path / name / EXPORTED[name]).exists():
         path = path / name
     exported = export_in(path)
     if exported is not None and exported != name:

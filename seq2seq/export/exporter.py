@@ -125,7 +125,9 @@ def without_data(config: Config) -> Config:
         max_length=config.data.max_length,
     )
     tokenizer = replace(config.tokenizer, path="")
-    training = replace(config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0, r_drop=0.0)
+    training = replace(
+        config.training, initialise_from="", freeze=(), lora_rank=0, lora_embedding_rank=0, r_drop=0.0
+    )
     return replace(
         config,
         data=languages,

@@ -318,7 +318,7 @@ def _config(
         data=DataConfig(
             source_language=str(languages.get("source_lang") or ""),
             target_language=str(languages.get("target_lang") or ""),
-            max_length=min(DataConfig().max_length, model.max_length),
+            max_length=model.max_length,  # what it was trained on is not known
         ),
         tokenizer=TokenizerConfig(
             path=str(run / "tokenizer"),

@@ -25,6 +25,7 @@ from seq2seq.checkpoint import LoadedRun, load_model, read_info, resolve, save_c
 from seq2seq.config import Config, CorpusConfig, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import Lexicon
+from seq2seq.decoding.loading import MARK
 from seq2seq.errors import DataError, ExportError
 from seq2seq.export.card import Card, write_card
 from seq2seq.export.exporter import Format, export, without_data
@@ -55,9 +56,12 @@ def package(
 
     Raises:
         CheckpointError, TokenizerError: if the run is damaged.
-        ExportError: if a format cannot express the model, or did not pass verification.
+        ExportError: if a format cannot express the model, or did not pass verification, or the run is a package, which
+            does not say all that a card has.
     """
     folder, checkpoint = resolve(run)
+    if (folder / MARK).exists():
+        raise ExportError(f"{folder}: is a package already; name the run that it was made of")
     loaded = load_model(run)
     with atomic_directory(output) as partial:
         lock = lock_of(loaded.config, loaded.tokenizer.hash)
@@ -144,7 +148,8 @@ def _scores(run: Path, checkpoint: Path) -> Mapping[str, Mapping[str, Any]]:
         return {}
     except ValueError:
         raise ExportError(f"{run / 'scores.json'}: damaged; run the recipe again, or delete the file") from None
-    own_figures = {"checkpoint": checkpoint.name, "steps": read_info(checkpoint).step}  # a mean may have been made anew
+    # A mean may have been made anew.
+    own_figures = {"checkpoint": checkpoint.name, "checkpoint_step": read_info(checkpoint).step}
     if any(scores.get(name, own) != own for name, own in own_figures.items()) or scores.get("models", 1) > 1:
         return {}
     return {name: score for name, score in scores.items() if isinstance(score, dict) and "signature" in score}

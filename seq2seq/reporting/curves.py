@@ -36,7 +36,8 @@ def curves(runs: Sequence[Run]) -> str:
 
 def facts(runs: Sequence[Run]) -> str:
     """A row for each run: size, length of training, and its best validation."""
-    header = ["run", "parameters", "steps", "minutes", "target tokens", "tokens a second", "best BLEU", "chrF", "loss"]
+    header = ["run", "parameters", "steps", "minutes", "target tokens", "tokens a second"]
+    header += ["BLEU of the best", "chrF", "loss"]
     return table(header, [_facts_of(run) for run in runs])
 
 

@@ -21,7 +21,7 @@ def score_all(systems: Sequence[System], reference: Sequence[str], language: str
 def compare_with_first(systems: Sequence[System], reference: Sequence[str], language: str) -> list[Comparison]:
     """The first system against each of the others; none where there are no others, or too many sentences."""
     first, *others = systems
-    if len(reference) > MAX_RESAMPLED_SENTENCES:
+    if not 1 < len(reference) <= MAX_RESAMPLED_SENTENCES:
         return []
     return compare(first.lines, [other.lines for other in others], [reference], target_language=language)
 
@@ -34,7 +34,7 @@ def score_tables(systems: Sequence[System], scores: Sequence[Scores], comparison
     ]
     parts = [table(["system", "BLEU", "chrF", "TER (lower is better)"], rows, text_columns=4)]
     if scores[0].bleu.low is None:
-        parts.append(note(f"No intervals and tests: they are for up to {MAX_RESAMPLED_SENTENCES:,} sentences."))
+        parts.append(note(f"No intervals and tests: they are for 2 to {MAX_RESAMPLED_SENTENCES:,} sentences."))
     else:
         parts.append(note(f"In brackets: 95% intervals from {RESAMPLES:,} bootstrap resamples."))
     if comparisons:

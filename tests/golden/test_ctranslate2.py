@@ -116,14 +116,21 @@ def test_where_its_search_is_another_one_the_scores_are_the_models(tokenizer: To
     "config",
     [
         DecodingConfig(length_penalty_form="gnmt"), DecodingConfig(min_length_ratio=0.5),
-        DecodingConfig(precision="int8"), DecodingConfig(shortlist=True),
+        DecodingConfig(precision="int8"), DecodingConfig(shortlist=True), DecodingConfig(patience=0.5),
+        DecodingConfig(sample=True, top_k=1, n_best=2),
     ],
 )
 def test_what_it_cannot_is_refused_by_name(config: DecodingConfig, tokenizer: Tokenizer, tmp_path: Path) -> None:
     _, theirs = engines(KINDS[0], tokenizer, tmp_path)
-    names = "length_penalty_form|min_length_ratio|precision|shortlist"
+    names = "length_penalty_form|min_length_ratio|precision|shortlist|patience|top_k"
     with pytest.raises(DecodingError, match=rf"`decoding\.({names})` = .* --engine torch"):
         theirs.check(config)
+
+
+def test_more_tokens_than_there_are_may_be_drawn_from(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    _, theirs = engines(KINDS[0], tokenizer, tmp_path)
+    tasks = [Task(source, 1, 20, (1, 1)) for source in random_sources(1)]
+    assert theirs.search(tasks, DecodingConfig(sample=True, top_k=10**6))[0][0].tokens
 
 
 def test_conversion_leaves_the_model_as_it_is(tokenizer: Tokenizer, tmp_path: Path) -> None:

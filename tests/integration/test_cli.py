@@ -345,6 +345,12 @@ def test_file_and_stdin_and_checkpoint_translate_alike(seq2seq, trained_run, cor
     assert [path.name for path in target.parent.iterdir()] == ["out.txt"]
 
 
+def test_output_to_a_pipe_writes_to_it(script, trained_run, sentences):
+    command = [script, "translate", trained_run, "--beam-size", "1", "--output", "/dev/stdout"]
+    piped = subprocess.run(command, input=f"{sentences[0]}\n".encode(), capture_output=True, check=True)
+    assert piped.stdout.count(b"\n") == 1 and not piped.stderr
+
+
 def test_output_to_a_device_writes_to_it(seq2seq, trained_run, sentences):
     assert seq2seq("translate", trained_run, "--output", "/dev/null", stdin=sentences).status == 0
     assert not Path("/dev/null").is_file()

@@ -108,6 +108,14 @@ def test_a_broken_export_is_caught(
     assert not list(tmp_path.iterdir()), "nothing is left"
 
 
+def test_an_export_within_a_run_is_not_taken_for_it(seq2seq, trained_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    (run / "ctranslate2").mkdir()
+    (run / "ctranslate2" / "model.bin").write_bytes(b"of other weights")
+    assert seq2seq("translate", run, "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
+
+
 def test_a_package_moves_and_translates(trained_run: Path, seq2seq: Command, tmp_path: Path) -> None:
     done = seq2seq("package", trained_run, "--output", tmp_path / "p", "--format", "ctranslate2", "--license", "mit")
     assert done.status == 0, done.stderr

@@ -103,12 +103,18 @@ def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) ->
     card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     assert "| BLEU | 12.30 | 11.00 to 13.50 |" in card and "`nrefs:1|tok:13a`" in card
     # Of an ensemble, of another checkpoint, or of a mean that was made before.
-    for others in ({"models": 2}, {"checkpoint": "step_00000001"}, {"steps": 1}):
+    for others in ({"models": 2}, {"checkpoint": "step_00000001"}, {"checkpoint_step": 1}):
         (run / "scores.json").write_text(json.dumps(scores | others), encoding="utf-8")
         assert "12.30" not in (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
     (run / "scores.json").write_text("{", encoding="utf-8")
     with pytest.raises(ExportError, match=r"scores\.json: damaged"):
         packaged(run, tmp_path)
+
+
+def test_a_package_is_not_packaged_again(trained_run: Path, tmp_path: Path) -> None:
+    first = packaged(trained_run, tmp_path)
+    with pytest.raises(ExportError, match="is a package already; name the run"):
+        packaged(first, tmp_path)
 
 
 def test_what_a_run_was_made_from_is_named(trained_run: Path, tmp_path: Path) -> None:

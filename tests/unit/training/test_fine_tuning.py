@@ -91,6 +91,7 @@ def test_what_is_frozen_stays(tune, trained_run: Path, tmp_path: Path) -> None:
     assert changed and all(name.startswith("encoder") for name in changed)
     moments = read_tensors(checkpoints(run)[-1] / "training.safetensors")
     assert not any("decoder" in name or "embedding" in name for name in moments)
+    assert without_data(load_config(run / "config.toml")).training.freeze == (), "which needs a run to begin from"
 
 
 def test_lora_checkpoints_are_small_and_know_their_base(tune, trained_run: Path, tmp_path: Path) -> None:
