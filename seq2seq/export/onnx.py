@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.checkpoint import LoadedRun
+from seq2seq.config import DecodingConfig
 from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.onnx import DECODER, ENCODER, SIGNATURES
@@ -63,7 +64,8 @@ def translate(line):
     layers, _, _, heads, _, width = memory["cross"].shape
     past = np.zeros((layers, 2, 1, 1, heads, 0, width), np.float32)  # keys and values of the tokens so far
     found = []
-    for _ in range(min(2 * len(ids) + 21, LONGEST - 1)):
+    most = int({ratio} * (len(ids) + 1) + 1e-6) + {offset}
+    for _ in range(min(most, LONGEST) - 1):
         latest = np.array([[found[-1] if found else START]], np.int64)
         logits, past = decoder.run(None, {{"tokens": latest, "past": past, **memory}})
         logits[..., NEVER] = -np.inf
@@ -172,12 +174,13 @@ def write(loaded: LoadedRun, folder: Path) -> None:
         _write_graphs(model, folder)
     tokenizer.save(folder / "tokenizer")
     with atomic_write(folder / "translate.py") as file:
-        file.write(_script(model.config.max_length, tokenizer, loaded.config.decoding.tag))
+        file.write(_script(model.config.max_length, tokenizer, loaded.config.decoding))
 
 
-def _script(longest: int, tokenizer: Tokenizer, tag: str) -> str:
+def _script(longest: int, tokenizer: Tokenizer, decoding: DecodingConfig) -> str:
     """The script for sequences of up to `longest` tokens, with a tag before each line, if the run has one."""
-    tag = f"{tag} " if tag else ""
+    tag = f"{decoding.tag} " if decoding.tag else ""
+    ratio = min(decoding.max_length_ratio, float(longest))  # it may be infinite
     imports, subwords = "", _OUR_SUBWORDS
     if isinstance(tokenizer, MarianTokenizer):
         vocabulary = "vocab.json" if tokenizer.joint else "target_vocab.json"
@@ -186,6 +189,7 @@ def _script(longest: int, tokenizer: Tokenizer, tag: str) -> str:
     return _SCRIPT.format(
         imports=imports, subwords=subwords, source=source, target=target, tag=tag, start=tokenizer.start_id,
         end=tokenizer.eos_id, never=list(tokenizer.never_output), longest=longest,
+        ratio=ratio, offset=decoding.max_length_offset,
     )  # fmt: skip
 
 
