@@ -89,8 +89,11 @@ def open_export(form: Format, folder: Path) -> Foreign:
 
 def _warn_of_rules(decoding: DecodingConfig, form: Format, quantization: Quantization) -> None:
     """Say which of a run's ways of choosing a translation stay behind."""
-    names = ["sample", "mbr", "length_reward", "shortlist", *(["precision"] if quantization == "float32" else [])]
-    own = {"onnx": ["min_length_ratio", "no_repeat_ngram"], "ctranslate2": ["min_length_ratio", "max_length_ratio"]}
+    names = ["mbr", "length_reward", "shortlist", *(["precision"] if quantization == "float32" else [])]
+    own = {
+        "onnx": ["sample", "min_length_ratio", "no_repeat_ngram"],
+        "ctranslate2": ["sample", "min_length_ratio", "max_length_ratio"],
+    }
     names += own.get(form, [])
     for name in names:
         value = getattr(decoding, name)
