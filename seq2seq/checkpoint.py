@@ -296,4 +296,10 @@ def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if the checkpoint is not the latest, which alone keeps it, or is damaged.
     """
-    return read_tensors(checkpoint / _TRAINING)
+    path = checkpoint / _TRAINING
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: missing; only a run's newest checkpoint can be resumed. Start anew, or from these weights by "
+            "`training.initialise_from`"
+        )
+    return read_tensors(path)

@@ -186,7 +186,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ConfigError(f"`{path}` = {value!r}: expected one of {', '.join(map(str, get_args(hint)))}")
         return value
     if hint is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"`{path}`: is too large a number") from None
     if type(value) is not hint:
         raise ConfigError(f"`{path}` = {value!r}: expected {type_name(hint)}, not {type_name(type(value))}")
     return value
@@ -197,6 +200,6 @@ def parse(hint: Any, text: str) -> Any:
     hint = _without_none(hint)
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         return text
     return text if hint is str and not isinstance(value, str) else value

@@ -96,6 +96,8 @@ class DataConfig:
             raise ConfigError(
                 f"`data.temperature` = {self.temperature}: takes the place of weights; leave it out, or them"
             )
+        if self.train and not self.curriculum and not any(corpus.weight for corpus in self.train):
+            raise ConfigError("`data.train`: every `weight` is 0, which leaves nothing to train on; raise one")
         for stage in self.curriculum:
             if len(stage.weights) != len(self.train):
                 raise ConfigError(

@@ -113,8 +113,11 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     if file is None:
         return values
     base = _read_toml(file)  # as it stands: a run's config spells all out, whatever it was fine-tuned from itself
+    for name in ("model", "tokenizer"):
+        if not isinstance(base.get(name, {}), dict):
+            raise ConfigError(f"{file}: `{name}` = {base[name]!r}: expected a table [{name}]; it is no run's config")
     sections = {name: values.get(name, {}) for name in ("model", "tokenizer")}
-    preset = PRESETS.get(sections["model"].get("preset", "custom"), {}) if isinstance(sections["model"], dict) else {}
+    preset = PRESETS.get(str(sections["model"].get("preset")), {}) if isinstance(sections["model"], dict) else {}
     below = {"model": {**base.get("model", {}), **preset}, "tokenizer": {**base.get("tokenizer", {}), "path": ""}}
     beneath = {name: {**below[name], **section} for name, section in sections.items() if isinstance(section, dict)}
     return {**values, **beneath}

@@ -121,7 +121,7 @@ class TrainingConfig:
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
-            "max_minutes", "warmup_steps", "adam_epsilon", "weight_decay",
+            "max_minutes", "warmup_steps", "weight_decay",
             "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "lora_rank",
             "lora_embedding_rank", "r_drop", "minimum_risk", "risk_batch_tokens", "cpu_processes",
         ):  # fmt: skip
@@ -135,6 +135,7 @@ class TrainingConfig:
         within("training.seed", self.seed, 0, 2**62)  # more, and what is added to it does not fit into 64 bits
         for name in ("learning_rate", "final_learning_rate", "risk_learning_rate", "lora_alpha"):
             within(f"training.{name}", getattr(self, name), 0, 1e6)
+        within("training.adam_epsilon", self.adam_epsilon, 1e-20, 1)  # with 0, what has no gradient becomes 0 / 0
         at_least("training.risk_candidates", self.risk_candidates, 2)
         if len(self.adam_betas) != 2 or not all(0 <= beta < 1 for beta in self.adam_betas):
             raise ConfigError(f"`training.adam_betas` = {list(self.adam_betas)}: expected two numbers from 0 to 1")

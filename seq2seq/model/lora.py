@@ -37,7 +37,7 @@ class LoraLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in)` to `(..., out)`."""
-        low = F.linear(self.lora_dropout(x), self.lora_down)  # of little work, so always in full precision
+        low = F.linear(self.lora_dropout(x), self.lora_down)  # of little work: on a CPU, always in full precision
         return super().forward(x) + F.linear(low, self.lora_up) * self.lora_scale
 
 

@@ -281,7 +281,8 @@ class _Trainer:
 
     def _report(self, meter: Meter, rate: float, norm: float) -> None:
         config, step = self.config.training, self.state.step
-        norm = min(norm, sys.float_info.max)  # JSON has no infinity; float16 meets it while it finds its scale
+        # JSON has neither infinity nor NaN; float16 meets both while it finds its scale.
+        norm = norm if math.isfinite(norm) else sys.float_info.max
         record = {"step": step, **meter.report(), "learning_rate": rate, "gradient_norm": norm}
         left = (config.steps - step) / record.pop("steps_per_second")
         if config.max_minutes:

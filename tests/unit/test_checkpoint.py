@@ -19,6 +19,7 @@ from seq2seq.checkpoint import (
     load_model,
     prune,
     read_info,
+    read_training_tensors,
     resolve,
     save_checkpoint,
 )
@@ -88,6 +89,8 @@ def test_best_and_latest_and_prune(run: Path, tokenizer: Tokenizer) -> None:
     prune(run, 2, "bleu")
     assert [read_info(folder).step for folder in checkpoints(run)] == [2, 4, 5]
     assert [(folder / "training.safetensors").exists() for folder in checkpoints(run)] == [False, False, True]
+    with pytest.raises(CheckpointError, match="only a run's newest checkpoint can be resumed"):
+        read_training_tensors(checkpoints(run)[0])
 
 
 def test_an_interruption_changes_nothing_that_is_kept_or_averaged(run: Path, tokenizer: Tokenizer) -> None:

@@ -270,6 +270,9 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         ),
         (b"[[data.train]]\npath = 'a'\ntag = 'to de'\n", "`tag` = 'to de': has space in it"),
         (b"[decoding]\ntag = ' <2de>'\n", "`decoding.tag` = ' <2de>': has space in it"),
+        (b"[[data.train]]\npath = 'a'\nweight = 0\n", "`data.train`: every `weight` is 0"),
+        (b"[training]\nadam_epsilon = 0\n", "`training.adam_epsilon` = 0.0: must be from 1e-20 to 1"),
+        (b"[training]\nlearning_rate = 1" + 400 * b"0", "`training.learning_rate`: is too large a number"),
         (b"[training]\nlora_rank = 2\n", "`training.lora_rank` = 2: needs a run in `training.initialise_from`"),
         (b"[training]\nfreeze = ['encoder']\n", "`training.freeze` = ['encoder']: needs a run in"),
         (
@@ -347,3 +350,26 @@ def test_a_run_to_fine_tune_gives_the_model_that_other_settings_go_on_top_of(tmp
     (base / "config.toml").unlink()
     assert load_config(tmp_path / "config.toml") == config, "a run needs no other"
     assert tomllib.loads((tmp_path / "config.toml").read_text())["training"]["initialise_from"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "message"),
+    [
+        ("model = 3\n", "", "`model` = 3: expected a table [model]; it is no run's config"),
+        ("tokenizer = [1]\n", "", "`tokenizer` = [1]: expected a table [tokenizer]; it is no run's config"),
+        ("[model]\nd_model = 8\n", "[model]\npreset = ['tiny']\n", "`model.preset` = ['tiny']: expected one of"),
+    ],
+)
+def test_mistakes_of_a_run_to_start_from_are_named(tmp_path: Path, base: str, text: str, message: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(base)
+    (tmp_path / "c.toml").write_text(f"{text}[training]\ninitialise_from = 'run'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "c.toml")
+    assert message in str(caught.value)
+
+
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").touch()
+    with pytest.raises(ConfigError, match=r"`training\.steps` = .*: expected integer"):
+        load_config(tmp_path / "c.toml", [f"training.steps={5000 * '1'}"])
