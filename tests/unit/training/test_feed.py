@@ -252,8 +252,8 @@ def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(
     assert not set(seen[0]) & set(LINES) and len(seen[0]) > len(LINES[6::7])
 
 
-def test_no_weight_at_all_is_told(tmp_path, tokenizer) -> None:
-    feed = feed_for(config_for(tmp_path, weights=(0.0,)), tokenizer)
+def test_too_little_weight_is_told(tmp_path, tokenizer) -> None:
+    feed = feed_for(config_for(tmp_path, weights=(1e-9,)), tokenizer)
     with pytest.raises(DataError, match="no pair is drawn in an epoch"):
         feed.step(Position())
 
