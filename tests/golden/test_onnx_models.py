@@ -135,8 +135,12 @@ def translated_by_script(folder: Path, text: str) -> list[str]:
 def test_the_script_finds_what_greedy_search_finds(pair: Pair) -> None:
     words = [f"{first}{second}{third}" for first in "ceg" for second in "ik" for third in "mo"]
     lines = [*(" ".join(islice(cycle(words), i, i + 1 + i % 5)) for i in range(12)), "", " \u2028 ", "unknown: ü"]
-    ours = Translator(pair.ours, pair.tokenizer, SHORT).translate(lines)
-    assert translated_by_script(pair.folder, "\n".join(lines)) == [each.text for each in ours]
+    ours, whole = (
+        [each.text for each in Translator(pair.ours, pair.tokenizer, config).translate(lines)]
+        for config in (SHORT, DecodingConfig(beam_size=1))
+    )
+    assert ours != whole
+    assert translated_by_script(pair.folder, "\n".join(lines)) == ours
 
 
 @pytest.mark.parametrize("separate", [False, True], ids=["one vocabulary", "two vocabularies"])
