@@ -21,6 +21,10 @@ from seq2seq.errors import DataError
 _WATCH_S = 1.0  # between a worker's looks at whether its parent is still there
 
 
+class WorkerKilled(DataError):
+    """A process that shared the work was killed; what was complete is kept."""
+
+
 def cores() -> int:
     """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -38,7 +42,7 @@ def in_processes(
         workers: the number of processes.
 
     Raises:
-        DataError: if a process was killed.
+        WorkerKilled: if a process was.
     """
     jobs = iter(jobs)
     first = list(islice(jobs, 2))
@@ -58,8 +62,9 @@ def in_processes(
             for done in waiting:
                 yield done.result()
         except BrokenProcessPool:
-            raise DataError(
-                "a worker process was killed, maybe for want of memory; the same command goes on where it was"
+            raise WorkerKilled(
+                "a worker process was killed, maybe for want of memory; the same command, for training with --resume, "
+                "goes on where it was"
             ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -20,6 +20,7 @@ from seq2seq.config import Config, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
+from seq2seq.data.processes import WorkerKilled
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import open_stores
 from seq2seq.data.tokenizer import Tokenizer
@@ -120,12 +121,16 @@ def train(
 
 @contextmanager
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
-    """Empty a new run directory if training cannot begin, so that the mended command can be given again."""
+    """Empty a new run directory if training cannot begin, so that the mended command can be given again.
+
+    One whose text was being tokenised when that was stopped is kept: there is nothing to mend, and hours may be in it.
+    """
     is_new = group.is_first and {path.name for path in run.iterdir()} <= {LOCK}
     try:
         yield
-    except BaseException:
-        if is_new:
+    except BaseException as error:
+        was_stopped = isinstance(error, (KeyboardInterrupt, WorkerKilled))
+        if is_new and not (was_stopped and (run / TOKENS).exists()):
             empty_directory(run)
         raise
 

@@ -448,6 +448,18 @@ def test_interrupted_training_is_saved_and_status_130(script, corpus, tmp_path):
     assert stderr.splitlines()[-1].startswith("seq2seq: interrupted: ") and "--resume" in stderr.splitlines()[-1]
 
 
+def test_training_that_was_interrupted_while_it_tokenised_says_how_it_goes_on(seq2seq, corpus, tmp_path, monkeypatch):
+    def interrupted(config, tokenizer, folder, tell):
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seq2seq.training.trainer.open_stores", interrupted)
+    outcome = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "run")
+    kept = f"{tmp_path / 'run'}: what was tokenised is kept; --resume goes on with it"
+    assert outcome.status == 130
+    assert kept in outcome.stderr.splitlines()
+
+
 def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus, tmp_path):
     one_step = ("--set", "training.steps=1", "--set", "training.validate_every=0")
     plain = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "plain", *one_step)

@@ -25,6 +25,8 @@ from seq2seq.config import (
     load_config,
     save_config,
 )
+from seq2seq.data import token_writer
+from seq2seq.data.processes import WorkerKilled
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
@@ -449,6 +451,34 @@ def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config
     run = train(with_training(config, steps=5), tmp_path / "run", device="cpu")
     train(with_training(config, steps=8, batch_tokens=4096), run, device="cpu", resume=True)
     assert read_info(checkpoints(run)[-1]).step == 8
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, WorkerKilled])
+def test_a_run_that_was_stopped_while_it_tokenised_is_kept(
+    stop: type[BaseException], config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards, write = [], token_writer._write_shard
+
+    def interrupted(*job: Any) -> int:
+        if shards:
+            raise stop
+        shards.append(job[1])
+        return write(*job)
+
+    monkeypatch.setattr(token_writer, "BLOCK", 25)
+    monkeypatch.setattr(token_writer, "cores", lambda: 1)
+    monkeypatch.setattr(token_writer, "_write_shard", interrupted)
+    run = tmp_path / "run"
+    with pytest.raises(stop):
+        train(config, run, device="cpu")
+    assert shards[0].exists()
+    written = shards[0].stat().st_mtime_ns
+    with pytest.raises(TrainingError, match="--resume"):
+        train(config, run, device="cpu")
+    monkeypatch.setattr(token_writer, "_write_shard", write)
+    train(config, run, device="cpu", resume=True)
+    assert (run / "tokens" / "corpus000" / shards[0].name).stat().st_mtime_ns == written
+    assert latest(run) is not None
 
 
 def test_an_empty_validation_corpus_is_refused(config: Config, tmp_path: Path) -> None:
