@@ -121,9 +121,8 @@ class TrainingConfig:
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 1)
         for name in (
-            "max_minutes", "warmup_steps", "weight_decay",
-            "clip_norm", "validate_every", "validation_sentences", "checkpoint_every", "patience", "lora_rank",
-            "lora_embedding_rank", "r_drop", "minimum_risk", "risk_batch_tokens", "cpu_processes",
+            "max_minutes", "warmup_steps", "clip_norm", "validate_every", "validation_sentences", "checkpoint_every",
+            "patience", "lora_rank", "lora_embedding_rank", "risk_batch_tokens", "cpu_processes",
         ):  # fmt: skip
             at_least(f"training.{name}", getattr(self, name), 0)
         for name in (
@@ -133,7 +132,10 @@ class TrainingConfig:
             within(f"training.{name}", getattr(self, name), 0, 0.99999)
         within("training.risk_from", self.risk_from, 0, 0.99999)
         within("training.seed", self.seed, 0, 2**62)  # more, and what is added to it does not fit into 64 bits
-        for name in ("learning_rate", "final_learning_rate", "risk_learning_rate", "lora_alpha"):
+        for name in (  # which stand in products, where infinity makes what is no number
+            "learning_rate", "final_learning_rate", "risk_learning_rate", "lora_alpha", "weight_decay", "r_drop",
+            "minimum_risk",
+        ):  # fmt: skip
             within(f"training.{name}", getattr(self, name), 0, 1e6)
         within("training.adam_epsilon", self.adam_epsilon, 1e-20, 1)  # with 0, what has no gradient becomes 0 / 0
         at_least("training.risk_candidates", self.risk_candidates, 2)

@@ -117,7 +117,9 @@ def of_text(text: dict[str, Text]) -> Iterator[Finding]:
             yield warning(
                 "line ends",
                 f"`data.{name}`: {corpus.carriage_returns:,} of {kept:,} pairs end in a carriage return, which "
-                "would be learnt; remove it with sed -i 's/\\r$//', or `seq2seq prepare`",
+                + ("would be learnt" if name == "train" else "is of no use there")
+                + "; remove it with sed -i 's/\\r$//'"
+                + (", or `seq2seq prepare`" if name == "train" else ""),
             )
         wrong = sum(map(is_mojibake, corpus.sample))
         if wrong > 0.01 * len(corpus.sample):

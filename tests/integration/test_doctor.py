@@ -144,6 +144,16 @@ def test_what_is_broken_is_found_and_nothing_else(
     assert found.is_sound is not broken.is_error
 
 
+def test_line_ends_of_windows_in_validation_text_are_not_for_prepare(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    rewrite("valid.de", lambda lines: [f"{line}\r" for line in lines])(folder)
+    found = examine(load_config(folder / "config.toml"), folder / "run").findings
+    told = next(finding.message for finding in found if finding.check == "line ends")
+    assert "sed -i" in told and "seq2seq prepare" not in told
+
+
 def test_of_a_sound_one_nothing_is_found(folder: Path, seq2seq) -> None:
     done = seq2seq("doctor", folder / "config.toml", "--output", folder / "run", "--json")
     told = json.loads(done.stdout)

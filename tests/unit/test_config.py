@@ -239,6 +239,8 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[training]\nadam_betas = [0.9]\n", "`training.adam_betas` = [0.9]"),
         (b"[training]\nlearning_rate = nan\n", "`training.learning_rate` = nan"),
         (b"[training]\nlearning_rate = inf\n", "`training.learning_rate` = inf: must be from 0"),
+        (b"[training]\nweight_decay = inf\n", "`training.weight_decay` = inf: must be from 0"),
+        (b"[training]\nminimum_risk = inf\n", "`training.minimum_risk` = inf: must be from 0"),
         (b"[training]\nseed = 18446744073709551616\n", "`training.seed` = 18446744073709551616: must be from 0"),
         (b"[decoding]\nlength_penalty = 400\n", "`decoding.length_penalty` = 400.0: must be from 0 to 20"),
         (b"\xef\xbb\xbf[training]\nsteps = 0\n", "`training.steps` = 0: must be at least 1"),
