@@ -42,10 +42,14 @@ class Muon(AdamW):
         eps: float,
         momentum: float,
         processes: Processes,
+        in_bfloat16: bool = False,
     ) -> None:
-        """Take parameters in groups with `params`, `weight_decay` and, for Muon, `parts`."""
+        """Take parameters in groups with `params`, `weight_decay` and, for Muon, `parts`.
+
+        Orthogonal steps are computed in bfloat16 on GPUs, and where it is asked for, which is exact enough.
+        """
         super().__init__(groups, lr, betas, eps)
-        self._momentum, self._processes = momentum, processes
+        self._momentum, self._processes, self._in_bfloat16 = momentum, processes, in_bfloat16
         self._matrices = {each for group in groups if "parts" in group for each in group["params"]}
 
     def moments_of(self, parameter: Tensor) -> tuple[str, ...]:
@@ -74,7 +78,7 @@ class Muon(AdamW):
 
     def _orthogonal(self, matrices: Tensor) -> Tensor:
         """`orthogonal`, of which each process computes a part."""
-        dtype = torch.bfloat16 if matrices.is_cuda else matrices.dtype  # exact enough, and slow on a CPU
+        dtype = torch.bfloat16 if matrices.is_cuda or self._in_bfloat16 else matrices.dtype
         if self._processes.size == 1:
             return orthogonal(matrices, dtype)
         rank, share = self._processes.rank, -(-len(matrices) // self._processes.size)

@@ -201,7 +201,8 @@ def make_optimizer(model: Transformer, config: TrainingConfig, processes: Proces
     first, second = config.adam_betas
     rate, betas, epsilon = config.learning_rate, (first, second), config.adam_epsilon
     if config.optimizer == "muon":
-        return Muon(groups, rate, betas, epsilon, config.muon_momentum, processes)
+        in_bfloat16 = config.precision == "bfloat16"  # which a CPU is slow at that has not got it
+        return Muon(groups, rate, betas, epsilon, config.muon_momentum, processes, in_bfloat16)
     return AdamW(groups, rate, betas, epsilon)
 
 

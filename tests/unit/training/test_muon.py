@@ -69,6 +69,26 @@ def test_steps_are_those_of_torch() -> None:
         torch.testing.assert_close(moved, expected_move, rtol=0, atol=0.04 * float(expected_move.abs().max()))
 
 
+def test_in_bfloat16_steps_are_nearly_the_same() -> None:
+    moved = {}
+    for precision in ("float32", "bfloat16"):
+        model = Transformer(ModelConfig(
+            encoder_layers=1, decoder_layers=1, d_model=16, d_ff=24, num_heads=2, source_vocab_size=9,
+            target_vocab_size=9, dropout=0.0,
+        ))  # fmt: skip
+        matrix = model.encoder[0].feed_forward.output.weight
+        generator = torch.Generator().manual_seed(1)
+        matrix.data = torch.randn(matrix.shape, generator=generator)
+        before = matrix.detach().clone()
+        optimizer = make_optimizer(model, TrainingConfig(optimizer="muon", precision=precision), Processes())
+        matrix.grad = torch.randn(matrix.shape, generator=generator)
+        optimizer.step()
+        moved[precision] = matrix.detach() - before
+    assert not torch.equal(moved["float32"], moved["bfloat16"])
+    tolerance = 0.1 * float(moved["float32"].abs().max())
+    torch.testing.assert_close(moved["bfloat16"], moved["float32"], rtol=0, atol=tolerance)
+
+
 def test_parts_are_matrices_of_their_own() -> None:
     (whole,) = draw((24, 16))
     parts = [part.detach().clone().requires_grad_() for part in whole.chunk(3)]
