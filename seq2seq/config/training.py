@@ -103,7 +103,11 @@ class TrainingConfig:
         "of matrix products; bfloat16, float16: faster where there is support; auto: bfloat16 where the processor or "
         "GPU has it, else float32",
     ] = "float32"
-    ema_decay: Annotated[float, "decay of an exponential moving average of the weights (Polyak 1992), 0 for none"] = 0.0
+    ema_decay: Annotated[
+        float,
+        "decay of an exponential moving average of the weights (Polyak 1992), less in the first 9 / (1 - ema_decay) "
+        "steps; 0 for none",
+    ] = 0.0
     seed: Annotated[int, "seed of the initial weights, the data order, dropout and subword sampling"] = 1
     log_every: Annotated[int, "steps between lines on the console and in metrics.jsonl"] = 50
     validate_every: Annotated[int, "steps between validations, 0 for none"] = 1000

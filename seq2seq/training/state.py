@@ -70,7 +70,7 @@ class Learner:
         self.lora_scale = config.lora_alpha / config.lora_rank if config.lora_rank else 0.0
         self.optimizer = make_optimizer(model, config, processes)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-        self.ema_decay = config.ema_decay
+        self.ema_decay, self._updates = config.ema_decay, 0
         self.ema = {name: p.detach().clone() for name, p in self.trained.items()} if config.ema_decay else {}
 
     def update(self, learning_rate: float, clip_norm: float) -> Tensor:
@@ -85,7 +85,10 @@ class Learner:
         self.optimizer.zero_grad()
         if self.ema:
             averages, weights = list(self.ema.values()), [p.detach() for p in self.trained.values()]
-            torch._foreach_lerp_(averages, weights, 1 - self.ema_decay)
+            # A shorter memory at first: what is random at the beginning would long be a large share of the average.
+            decay = min(self.ema_decay, (1 + self._updates) / (10 + self._updates))
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+        self._updates += 1
         return norm
 
     @contextmanager
@@ -133,6 +136,7 @@ class Learner:
             CheckpointError: if the checkpoint is damaged or was trained with other settings of the optimiser.
         """
         info = read_info(checkpoint)
+        self._updates = info.step
         tensors = read_training_tensors(checkpoint)
         try:
             self._take(tensors, checkpoint)

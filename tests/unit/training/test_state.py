@@ -67,13 +67,37 @@ def test_moving_average_is_what_is_saved_and_validated(tmp_path: Path) -> None:
     it = learner(ema_decay=0.5)
     start = {name: parameter.detach().clone() for name, parameter in it.parameters.items()}
     one_update(it, 1)
-    expected = {name: 0.5 * start[name] + 0.5 * parameter.detach() for name, parameter in it.parameters.items()}
+    expected = {name: 0.1 * start[name] + 0.9 * parameter.detach() for name, parameter in it.parameters.items()}
     raw = {name: parameter.detach().clone() for name, parameter in it.parameters.items()}
     with it.averaged_weights():
         torch.testing.assert_close(dict(it.parameters), expected)
     assert all(torch.equal(parameter, raw[name]) for name, parameter in it.parameters.items())
     folder = it.save(tmp_path, TrainState(step=1), "hash", 0.0)
     torch.testing.assert_close(read_tensors(folder / "model.safetensors"), expected)
+
+
+def test_moving_average_soon_holds_nothing_of_the_initial_weights() -> None:
+    it = learner(ema_decay=0.999)
+    for parameter in it.parameters.values():
+        parameter.data.zero_()
+    for average in it.ema.values():
+        average.fill_(1.0)
+    for step in range(1, 201):
+        it.update(learning_rate=0.0, clip_norm=1.0)
+        if step == 1:
+            assert all(torch.allclose(average, torch.tensor(0.1)) for average in it.ema.values())
+    assert all(float(average.max()) < 1e-6 for average in it.ema.values())
+
+
+def test_moving_average_has_the_decay_that_is_asked_for_when_training_is_long(tmp_path: Path) -> None:
+    it = learner(ema_decay=0.9)
+    it.load(it.save(tmp_path, TrainState(step=1000), "hash", 0.0))
+    for parameter in it.parameters.values():
+        parameter.data.zero_()
+    for average in it.ema.values():
+        average.fill_(1.0)
+    it.update(learning_rate=0.0, clip_norm=1.0)
+    assert all(torch.allclose(average, torch.tensor(0.9)) for average in it.ema.values())
 
 
 def test_a_changed_average_cannot_be_resumed(tmp_path: Path) -> None:
