@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option, language_option
+from .options import PATH, device_option, ensemble_option, language_option, rerank_option
 from .streams import progress_bar
 
 
@@ -31,6 +31,8 @@ def _named_files(context: click.Context, parameter: click.Parameter, values: tup
     help="Translations that are there already, to compare with; may be repeated.",
 )  # fmt: skip
 @click.option("--beam-size", type=int, metavar="N", help="Of the runs' translations.  [default: that of each run]")
+@ensemble_option
+@rerank_option
 @language_option("  [default: that of the first run]")
 @device_option
 def report(
@@ -41,6 +43,8 @@ def report(
     reference: Path | None,
     systems: list[tuple[str, Path]],
     beam_size: int | None,
+    ensemble: tuple[Path, ...],
+    rerank_by: Path | None,
     target_language: str,
     device: str,
 ) -> None:
@@ -48,15 +52,17 @@ def report(
 
     The file needs no network and no other file. With --source, runs translate; up to three runs and --system files are
     shown beside each other. With --reference, they are scored, compared with the first, and scored by kind of sentence.
+    With --ensemble, each run is joined with the runs named there.
     """
     if not runs and not systems:
         raise click.UsageError("nothing to report on: name a RUN, or give --system NAME=FILE")
     from seq2seq.evaluation import read_parallel
-    from seq2seq.reporting.report import Texts, write_report
+    from seq2seq.reporting.report import Texts, Translating, write_report
 
     texts = Texts(source=source, reference=reference, systems=systems, target_language=target_language)
     # A pipe can be read only once.
     total = len(runs) * len(read_parallel(source)[0]) if source and source.is_file() else 0
     with progress_bar(total or None, "sentences") as bar:
-        write_report(runs, output, texts, beam_size=beam_size, device=device, progress=bar.update)
+        how = Translating(beam_size=beam_size, ensemble=ensemble, rerank_by=rerank_by, device=device)
+        write_report(runs, output, texts, how, progress=bar.update)
     click.echo(output)

@@ -203,12 +203,14 @@ def describe(result: RecipeResult) -> str:
         shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
     )
     figures = result.figures
+    trainings = [seconds for name, seconds in figures["stage_seconds"].items() if name.split()[0] == "train"]
+    of_all = f" (of all models: {sum(trainings) / 60:.1f})" if len(trainings) > 1 else ""
     lines = [
         f"{figures['sentences']:,} test sentences, {figures['checkpoint']}",
         "",
         format_scores([(result.recipe.name, result.scores), *result.further.items()]),
         "",
-        f"{figures['steps']:,} steps in {figures['training_seconds'] / 60:.1f} minutes of training, "
+        f"{figures['steps']:,} steps in {figures['training_seconds'] / 60:.1f} minutes of training{of_all}, "
         f"{figures['tokens_per_second']:,.0f} target tokens/s, peak memory {figures['peak_memory_mb']:,} MB",
     ]
     for sample in result.samples:
@@ -219,6 +221,7 @@ def describe(result: RecipeResult) -> str:
         "Next:",
         f"  seq2seq translate {run}{ensemble}  # type sentences and end with Ctrl-D; or --input FILE --output FILE",
         f"  seq2seq evaluate {run}{ensemble} --source {source} --reference {reference}",
+        f"  seq2seq report {run}{ensemble} --source {source} --reference {reference} --output report.html",
     ]
     return "\n".join(lines)
 

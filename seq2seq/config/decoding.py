@@ -37,7 +37,8 @@ class DecodingConfig:
     seed: Annotated[int, "seed of sampling"] = 1
     mbr: Annotated[
         Literal["off", "chrf", "bleu"],
-        "choose the candidate most like all others, by minimum Bayes risk (Eikema and Aziz 2020), and in which measure",
+        "choose the candidate most like all others, by minimum Bayes risk (Eikema and Aziz 2020), and in which "
+        "measure; bleu is of words, so for languages without spaces between them, chrf",
     ] = "off"
     candidates: Annotated[
         int, "found for each sentence, by beam search or sampling, where mbr, another run or length_reward chooses"

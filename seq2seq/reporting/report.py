@@ -12,7 +12,8 @@ from pathlib import Path
 
 from seq2seq.checkpoint import resolve
 from seq2seq.decoding.engine import TorchEngine
-from seq2seq.decoding.loading import load_engine
+from seq2seq.decoding.ensemble import EnsembleEngine
+from seq2seq.decoding.loading import load_ensemble, load_reverse
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import DataError
 from seq2seq.evaluation import Scores, looks_tokenised, read_parallel
@@ -50,13 +51,28 @@ class Texts:
     target_language: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Translating:
+    """How each run translates the source.
+
+    Attributes:
+        beam_size: by default, as the run's settings say.
+        ensemble: runs or checkpoints that join it.
+        rerank_by: a run that translates back, to choose among what they find.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+
+    beam_size: int | None = None
+    ensemble: Sequence[Path] = ()
+    rerank_by: Path | None = None
+    device: str = "auto"
+
+
 def write_report(
     runs: Sequence[Path],
     output: Path,
     texts: Texts | None = None,
-    *,
-    beam_size: int | None = None,
-    device: str = "auto",
+    translating: Translating | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> None:
     """Write a report on runs, and on translations of a test set, as one HTML file that needs no other.
@@ -65,28 +81,28 @@ def write_report(
         runs: run directories, or checkpoints in them; with a source, each translates it.
         output: the file.
         texts: the test set.
-        beam_size: of the runs' translations; by default, as each run's settings say.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        translating: how runs translate.
         progress: is called with the number of sentences translated since the last call.
 
     Raises:
         CheckpointError, DataError: if a run or a file is missing or damaged, or files do not belong together.
+        DecodingError: if runs that are to translate together cannot.
     """
-    texts = texts or Texts()
+    texts, translating = texts or Texts(), translating or Translating()
     found = read_runs(runs, need_metrics=texts.source is None)
     source, reference, given = _read(texts)
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
     if reference is not None and source is None and not given:
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
-    if beam_size is not None and texts.source is None:
-        raise DataError(f"--beam-size {beam_size}: nothing is translated without --source; add it, or leave this out")
+    if texts.source is None:
+        _refuse_idle(translating)
     output = output.resolve()  # a link stays one
     _check_page(output)
     check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
     for run in found if source is not None else []:
-        system, new = _translate(run, source or [], beam_size, device, progress, draw=not systems)
+        system, new = _translate(run, source or [], translating, progress, draw=not systems)
         systems.append(system)
         drawn += new
     for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
@@ -133,6 +149,15 @@ def _read(texts: Texts) -> tuple[list[str] | None, list[str] | None, list[list[s
     return source, reference, list(rest)
 
 
+def _refuse_idle(translating: Translating) -> None:
+    """Refuse what says how to translate where nothing is translated."""
+    beam_size, partners, reverse = translating.beam_size, translating.ensemble, translating.rerank_by
+    options = {"--beam-size": beam_size, "--ensemble": partners[0] if partners else None, "--rerank-by": reverse}
+    for name, value in options.items():
+        if value is not None:
+            raise DataError(f"{name} {value}: nothing is translated without --source; add it, or leave this out")
+
+
 def _check_page(output: Path) -> None:
     """Refuse to replace what is no page: maybe one of the files that the report is made of."""
     if output.is_file() and output.stat().st_size:
@@ -155,21 +180,26 @@ def _check_systems(names: Sequence[str]) -> None:
 def _translate(
     run: Run,
     source: Sequence[str],
-    beam_size: int | None,
-    device: str,
+    how: Translating,
     progress: Callable[[int], object] | None,
     draw: bool,
 ) -> tuple[System, list[Picture]]:
     """A run's translations, and pictures of its attention if they are asked for."""
     checkpoint = resolve(run.path)[1]
-    loaded = load_engine(checkpoint, device)
+    loaded = load_ensemble([checkpoint, *how.ensemble], how.device)
     config = replace(loaded.config.decoding, n_best=1)
-    if beam_size is not None:
-        config = replace(config, beam_size=beam_size)
-    translations = Translator.of(loaded, config).translate(source, progress=progress)
-    assert isinstance(loaded.engine, TorchEngine)
-    drawn = pictures(loaded.engine.model, loaded.tokenizer, translations, config.tag) if draw else []
+    if how.beam_size is not None:
+        config = replace(config, beam_size=how.beam_size)
+    reverse = load_reverse(how.rerank_by, loaded.config, how.device) if how.rerank_by else None
+    translations = Translator.of(loaded, config, reverse).translate(source, progress=progress)
+    engine = loaded.engine.members[0] if isinstance(loaded.engine, EnsembleEngine) else loaded.engine
+    assert isinstance(engine, TorchEngine)
+    drawn = pictures(engine.model, loaded.tokenizer, translations, config.tag) if draw else []
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
+    if how.ensemble:
+        origin += f", together with {', '.join(str(path) for path in how.ensemble)}"
+    if how.rerank_by:
+        origin += f", chosen by {how.rerank_by} among {config.candidates}"
     if config.mbr != "off":
         origin += f", MBR by {config.mbr} among {config.candidates}"
     return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn

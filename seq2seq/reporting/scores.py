@@ -10,7 +10,9 @@ from seq2seq.reporting.charts import interval
 from seq2seq.reporting.page import note, table, who
 from seq2seq.reporting.systems import System
 
-_MEASURES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+_COMPARED = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+_LOWERCASED = "BLEU, lower-cased, tokenised"  # what many papers report
+_MEASURES = {**_COMPARED, "bleu_lowercased_tokenised": _LOWERCASED}
 
 
 def score_all(systems: Sequence[System], reference: Sequence[str], language: str) -> list[Scores]:
@@ -32,7 +34,7 @@ def score_tables(systems: Sequence[System], scores: Sequence[Scores], comparison
         [_who(system), *(_score(scores, i, measure, system.slot) for measure in _MEASURES)]
         for i, system in enumerate(systems)
     ]
-    parts = [table(["system", "BLEU", "chrF", "TER (lower is better)"], rows, text_columns=4)]
+    parts = [table(["system", "BLEU", "chrF", "TER (lower is better)", _LOWERCASED], rows, text_columns=5)]
     if scores[0].bleu.low is None:
         parts.append(note(f"No intervals and tests: they are for 2 to {MAX_RESAMPLED_SENTENCES:,} sentences."))
     else:
@@ -63,7 +65,7 @@ def _significance(systems: Sequence[System], comparisons: Sequence[Comparison]) 
     rows = []
     for other, comparison in zip(others, comparisons, strict=True):
         cells = [_who(other)]
-        for measure in _MEASURES:
+        for measure in _COMPARED:
             found = getattr(comparison, measure)
             verdict = "significant" if found.p_value < 0.05 else "may be chance"
             # `compare` says how far the first system is above the other.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -278,6 +279,18 @@ def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pyt
     assert longer.exit_code == 1 and "9 are asked for" in longer.output
     refused = CliRunner().invoke(main, ["reverse", "--only", "magic"])
     assert refused.exit_code == 2 and "no method 'magic'" in refused.output
+
+
+@pytest.mark.parametrize("name", ["multi30k_en_de", "multi30k_de_en", "multi30k_en_de_best"])
+def test_the_settings_of_each_row_of_the_ablation_are_there_and_fit(name: str) -> None:
+    from seq2seq_recipes.ablation import DECODING, PLAIN, TRAINING
+
+    plain = load_recipe(FOLDER / f"{name}.toml", PLAIN).config
+    for method, changes in TRAINING.items():
+        config = load_recipe(FOLDER / f"{name}.toml", [*PLAIN, *changes]).config
+        assert (config == plain) is (method == "baseline")
+    for changes in DECODING.values():
+        replace(plain.decoding, **changes)
 
 
 def test_each_corpus_of_a_recipe_is_cleaned_its_own_way(

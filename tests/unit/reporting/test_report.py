@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from strict_html import Page, loads, text_of
 
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import DataError
-from seq2seq.reporting.report import Texts, write_report
+from seq2seq.reporting.report import Texts, Translating, write_report
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & </section>"
+GREEDY = Translating(beam_size=1, device="cpu")
 
 
 def sections(html: str) -> list[str]:
@@ -27,7 +29,7 @@ def written(path: Path) -> str:
 
 
 def test_one_run_alone_gives_curves_and_settings(trained_run: Path, tmp_path: Path) -> None:
-    write_report([trained_run], tmp_path / "r.html", device="cpu")
+    write_report([trained_run], tmp_path / "r.html")
     html = written(tmp_path / "r.html")
     assert sections(html) == ["glance", "curves", "settings"]
     assert "de to en" in html
@@ -39,7 +41,7 @@ def test_all_together(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, copy)
     done: list[int] = []
     texts = Texts(source=source, reference=reference, systems=[("perfect", reference)])
-    write_report([trained_run, copy], tmp_path / "r.html", texts, beam_size=1, device="cpu", progress=done.append)
+    write_report([trained_run, copy], tmp_path / "r.html", texts, GREEDY, progress=done.append)
     html = written(tmp_path / "r.html")
     text = text_of(html)
     assert sections(html) == ["glance", "curves", "settings", "scores", "slices", "sentences", "attention"]
@@ -49,8 +51,29 @@ def test_all_together(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         assert f"Sentence {number}" in text
     assert translations[0].source in text
-    write_report([trained_run, copy], tmp_path / "again.html", texts, beam_size=1, device="cpu")
+    write_report([trained_run, copy], tmp_path / "again.html", texts, GREEDY)
     assert written(tmp_path / "again.html") == html
+
+
+def test_runs_translate_together_and_another_chooses(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    texts = Texts(source=corpus / "test.de", reference=corpus / "test.en")
+    back = tmp_path / "back"
+    shutil.copytree(trained_run, back)
+    config = back / "config.toml"
+    swapped = {'source_language = "de"': 'source_language = "en"', 'target_language = "en"': 'target_language = "de"'}
+    told = config.read_text(encoding="utf-8")
+    for before, after in swapped.items():
+        assert before in told
+        told = told.replace(before, after)
+    config.write_text(told, encoding="utf-8")
+    write_report([trained_run], tmp_path / "alone.html", texts, GREEDY)
+    write_report([trained_run], tmp_path / "twice.html", texts, replace(GREEDY, ensemble=[trained_run]))
+    write_report([trained_run], tmp_path / "back.html", texts, replace(GREEDY, rerank_by=back))
+    alone, twice, chosen = (text_of(written(tmp_path / f"{name}.html")) for name in ("alone", "twice", "back"))
+    assert twice == alone.replace("beam 1", f"beam 1, together with {trained_run}")  # a model with itself is the model
+    assert f"beam 1, chosen by {back} among" in chosen and "Attention" in chosen
+    with pytest.raises(DataError, match=f"--rerank-by {back}: nothing is translated without --source"):
+        write_report([trained_run], tmp_path / "r.html", translating=Translating(rerank_by=back))
 
 
 def test_ready_made_translations_need_no_run_and_nothing_of_them_gets_out_of_hand(tmp_path: Path) -> None:
@@ -68,7 +91,7 @@ def test_ready_made_translations_need_no_run_and_nothing_of_them_gets_out_of_han
 
 
 def test_without_a_reference_nothing_is_scored(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
-    write_report([trained_run], tmp_path / "r.html", Texts(source=corpus / "test.de"), device="cpu")
+    write_report([trained_run], tmp_path / "r.html", Texts(source=corpus / "test.de"))
     html = written(tmp_path / "r.html")
     assert sections(html) == ["glance", "curves", "settings", "scores", "sentences", "attention"]
     assert "No reference was given" in text_of(html) and "95% interval" not in html
@@ -84,7 +107,7 @@ def test_a_run_without_metrics_can_still_translate(corpus: Path, trained_run: Pa
     copy = tmp_path / "copy"
     shutil.copytree(trained_run, copy)
     (copy / "metrics.jsonl").unlink()
-    write_report([copy], tmp_path / "r.html", Texts(source=corpus / "test.de"), device="cpu")
+    write_report([copy], tmp_path / "r.html", Texts(source=corpus / "test.de"))
     assert sections(written(tmp_path / "r.html")) == ["glance", "settings", "scores", "sentences", "attention"]
 
 
@@ -95,7 +118,7 @@ def test_mistakes_leave_nothing_behind(corpus: Path, trained_run: Path, tmp_path
     with pytest.raises(DataError, match="4 systems"):
         write_report([], output, Texts(systems=[(str(i), corpus / "test.en") for i in range(4)]))
     with pytest.raises(DataError, match="nothing is translated without --source"):
-        write_report([trained_run], output, beam_size=3)
+        write_report([trained_run], output, translating=Translating(beam_size=3))
     assert not output.parent.exists()
 
 
@@ -127,7 +150,7 @@ def test_where_it_cannot_be_written_is_told_before_anything_is_translated(
     done: list[int] = []
     with pytest.raises(OSError, match="not a regular file"):
         texts = Texts(source=corpus / "test.de")
-        write_report([trained_run], tmp_path, texts, device="cpu", progress=done.append)
+        write_report([trained_run], tmp_path, texts, progress=done.append)
     assert done == []
 
 
@@ -137,5 +160,5 @@ def test_rare_words_of_a_long_training_text_are_of_its_first_part(
     texts = Texts(source=corpus / "test.de", reference=corpus / "test.en")
     for most, told in ((300, "counted in the training text"), (299, "counted in the first 299 pairs of the training")):
         monkeypatch.setattr("seq2seq.reporting.report._MOST_PAIRS", most)
-        write_report([trained_run], tmp_path / "r.html", texts, beam_size=1, device="cpu")
+        write_report([trained_run], tmp_path / "r.html", texts, GREEDY)
         assert told in (tmp_path / "r.html").read_text(encoding="utf-8")

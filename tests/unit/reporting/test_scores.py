@@ -19,11 +19,11 @@ def test_scores_intervals_signatures_and_significance_are_shown() -> None:
     text = text_of(html)
     for system in SYSTEMS:
         expected = score(system.lines, [REFERENCE], target_language="en")
-        for measure in ("bleu", "chrf", "ter"):
+        for measure in ("bleu", "chrf", "ter", "bleu_lowercased_tokenised"):
             each = getattr(expected, measure)
             assert f"{each.score:.2f} [{each.low:.2f}, {each.high:.2f}]" in text
             assert each.signature in text
-    assert Page(html).count("svg") == 9
+    assert Page(html).count("svg") == 12
     assert "<good>" in text and "<i>" in text
 
 
