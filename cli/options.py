@@ -44,7 +44,7 @@ ensemble_option = click.option(
 )  # fmt: skip
 rerank_option = click.option(
     "--rerank-by", type=PATH, metavar="RUN",
-    help="A run that translates back, to choose among --candidates by --reverse-weight.",
+    help="A run that translates back, to choose among `decoding.candidates` by `decoding.reverse_weight`.",
 )  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",

@@ -39,14 +39,16 @@ def train(
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     if is_first and not resume:
         _tell_of_idle_settings(loaded, config)
+    from seq2seq.checkpoint import latest
+    from seq2seq.errors import Interrupted
     from seq2seq.training.setup import TOKENS
     from seq2seq.training.trainer import train as train_run
 
     try:
         train_run(loaded, output, device=device, resume=resume, overwrite=overwrite)
-    except KeyboardInterrupt:  # before the first step: from there on, Ctrl-C and SIGTERM end it in order
-        if is_first and (output / TOKENS).exists():
-            click.echo(f"{output}: what was tokenised is kept; --resume goes on with it", err=True)
+    except KeyboardInterrupt:  # from the first step on, Ctrl-C and SIGTERM end it in order
+        if is_first and (output / TOKENS).exists() and latest(output) is None:
+            raise Interrupted(f"{output}: what was tokenised is kept; --resume, without --overwrite, goes on") from None
         raise
     if is_first:
         click.echo(f"translate with: seq2seq translate {output} --input FILE", err=True)

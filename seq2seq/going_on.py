@@ -17,7 +17,7 @@ _MAY_CHANGE = {
     f"training.{name}"
     for name in (
         "steps", "max_minutes", "cpu_processes", "log_every", "validate_every", "validation_metric",
-        "validation_beam_size", "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience",
+        "validation_beam_size", "validation_sentences", "checkpoint_every", "keep_checkpoints", "patience", "precision",
     )
 } | {"recipe.average"}  # fmt: skip
 

@@ -194,6 +194,8 @@ def _do(stage: Stage, pipeline: Pipeline) -> None:
 
 def describe(result: RecipeResult) -> str:
     """The result for people: scores with signatures, sample translations, and the next commands to type."""
+    from seq2seq.checkpoint import latest, read_info
+
     config, run = result.recipe.config, shlex.quote(str(result.run))
     data, folder = config.data, RunFolder(result.run, (config.data.source_language, config.data.target_language))
     ensemble = "".join(f" --ensemble {shlex.quote(str(partner))}" for partner in folder.partners(config))
@@ -203,8 +205,12 @@ def describe(result: RecipeResult) -> str:
         shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
     )
     figures = result.figures
-    trainings = [seconds for name, seconds in figures["stage_seconds"].items() if name.split()[0] == "train"]
-    of_all = f" (of all models: {sum(trainings) / 60:.1f})" if len(trainings) > 1 else ""
+    others = [
+        *folder.members(config),
+        *folder.teachers(config.diversification, "forward"), *folder.teachers(config.diversification, "backward"),
+    ]  # fmt: skip
+    seconds = [figures["training_seconds"], *(read_info(at).training_seconds for run in others if (at := latest(run)))]
+    of_all = f" (of all models: {sum(seconds) / 60:.1f})" if others else ""
     lines = [
         f"{figures['sentences']:,} test sentences, {figures['checkpoint']}",
         "",

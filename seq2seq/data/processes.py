@@ -63,8 +63,8 @@ def in_processes(
                 yield done.result()
         except BrokenProcessPool:
             raise WorkerKilled(
-                "a worker process was killed, maybe for want of memory; the same command, for training with --resume, "
-                "goes on where it was"
+                "a worker process was killed, maybe for want of memory; run it again (`seq2seq train`: with --resume, "
+                "without --overwrite)"
             ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -14,7 +14,7 @@ from seq2seq.checkpoint import resolve
 from seq2seq.decoding.engine import TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
-from seq2seq.decoding.translator import Translator
+from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import DataError
 from seq2seq.evaluation import Scores, looks_tokenised, read_parallel
 from seq2seq.files import atomic_write, check_writable
@@ -94,17 +94,20 @@ def write_report(
     _check_systems([*(run.name for run in found if source is not None), *(name for name, _ in texts.systems)])
     if reference is not None and source is None and not given:
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
-    if texts.source is None:
-        _refuse_idle(translating)
+    if texts.source is None or not found:
+        _refuse_idle(translating, "--source" if texts.source is None else "a RUN")
     output = output.resolve()  # a link stays one
     _check_page(output)
     check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
-    for run in found if source is not None else []:
-        system, new = _translate(run, source or [], translating, progress, draw=not systems)
-        systems.append(system)
-        drawn += new
+    # All are loaded before the first translates, so that what does not fit is found before.
+    translators = [_translator(run, translating) for run in found if source is not None]
+    for run, (translator, origin) in zip(found, translators, strict=False):
+        translations = translator.translate(source or [], progress=progress)
+        if not systems:
+            drawn = _drawn(translator, translations)
+        systems.append(System(run.name, [translation.text for translation in translations], run.slot, origin))
     for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
         systems.append(System(name, lines, slot, path.name))
     test = Translated(source, reference, systems) if systems else None
@@ -149,13 +152,13 @@ def _read(texts: Texts) -> tuple[list[str] | None, list[str] | None, list[list[s
     return source, reference, list(rest)
 
 
-def _refuse_idle(translating: Translating) -> None:
+def _refuse_idle(translating: Translating, needed: str) -> None:
     """Refuse what says how to translate where nothing is translated."""
     beam_size, partners, reverse = translating.beam_size, translating.ensemble, translating.rerank_by
     options = {"--beam-size": beam_size, "--ensemble": partners[0] if partners else None, "--rerank-by": reverse}
     for name, value in options.items():
         if value is not None:
-            raise DataError(f"{name} {value}: nothing is translated without --source; add it, or leave this out")
+            raise DataError(f"{name} {value}: nothing is translated without {needed}; add it, or leave this out")
 
 
 def _check_page(output: Path) -> None:
@@ -177,32 +180,31 @@ def _check_systems(names: Sequence[str]) -> None:
             raise DataError(f"system {name!r}: is named {count} times; give each a name of its own")
 
 
-def _translate(
-    run: Run,
-    source: Sequence[str],
-    how: Translating,
-    progress: Callable[[int], object] | None,
-    draw: bool,
-) -> tuple[System, list[Picture]]:
-    """A run's translations, and pictures of its attention if they are asked for."""
+def _translator(run: Run, how: Translating) -> tuple[Translator, str]:
+    """What translates for a run, and what to say of it."""
     checkpoint = resolve(run.path)[1]
     loaded = load_ensemble([checkpoint, *how.ensemble], how.device)
     config = replace(loaded.config.decoding, n_best=1)
     if how.beam_size is not None:
         config = replace(config, beam_size=how.beam_size)
-    reverse = load_reverse(how.rerank_by, loaded.config, how.device) if how.rerank_by else None
-    translations = Translator.of(loaded, config, reverse).translate(source, progress=progress)
-    engine = loaded.engine.members[0] if isinstance(loaded.engine, EnsembleEngine) else loaded.engine
-    assert isinstance(engine, TorchEngine)
-    drawn = pictures(engine.model, loaded.tokenizer, translations, config.tag) if draw else []
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
     if how.ensemble:
         origin += f", together with {', '.join(str(path) for path in how.ensemble)}"
+    reverse = None
     if how.rerank_by:
+        reverse = load_reverse(how.rerank_by, loaded.config, how.device)
+        config = replace(config, mbr="off")  # as the run would have it alone
         origin += f", chosen by {how.rerank_by} among {config.candidates}"
     if config.mbr != "off":
         origin += f", MBR by {config.mbr} among {config.candidates}"
-    return System(run.name, [translation.text for translation in translations], run.slot, origin), drawn
+    return Translator.of(loaded, config, reverse), origin
+
+
+def _drawn(translator: Translator, translations: Sequence[Translation]) -> list[Picture]:
+    """Pictures of the attention of what translated: of several runs, the first."""
+    engine = translator.engine.members[0] if isinstance(translator.engine, EnsembleEngine) else translator.engine
+    assert isinstance(engine, TorchEngine)
+    return pictures(engine.model, translator.tokenizer, translations, translator.config.tag)
 
 
 def _of_test(runs: Sequence[Run], test: Translated, scores: Sequence[Scores], language: str) -> list[Section]:

@@ -123,13 +123,14 @@ def train(
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
     """Empty a new run directory if training cannot begin, so that the mended command can be given again.
 
-    One whose text was being tokenised when that was stopped is kept: there is nothing to mend, and hours may be in it.
+    One whose text was tokenised, or being so, when it was stopped or lost a process is kept: hours may be in it.
     """
     is_new = group.is_first and {path.name for path in run.iterdir()} <= {LOCK}
     try:
         yield
     except BaseException as error:
-        was_stopped = isinstance(error, (KeyboardInterrupt, WorkerKilled))
+        # What a user can mend is no RuntimeError; those are torch's, of processes that are gone and of memory.
+        was_stopped = isinstance(error, (KeyboardInterrupt, WorkerKilled, RuntimeError))
         if is_new and not (was_stopped and (run / TOKENS).exists()):
             empty_directory(run)
         raise

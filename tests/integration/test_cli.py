@@ -455,9 +455,9 @@ def test_training_that_was_interrupted_while_it_tokenised_says_how_it_goes_on(se
 
     monkeypatch.setattr("seq2seq.training.trainer.open_stores", interrupted)
     outcome = seq2seq("train", corpus / "config.toml", "--output", tmp_path / "run")
-    kept = f"{tmp_path / 'run'}: what was tokenised is kept; --resume goes on with it"
     assert outcome.status == 130
-    assert kept in outcome.stderr.splitlines()
+    kept = f"{tmp_path / 'run'}: what was tokenised is kept; --resume, without --overwrite, goes on"
+    assert outcome.stderr.splitlines()[-1] == f"seq2seq: interrupted: {kept}"
 
 
 def test_training_says_what_of_the_config_is_for_other_commands(seq2seq, corpus, tmp_path):

@@ -1,6 +1,6 @@
 """The page of `seq2seq report` in a real browser: its script runs, without an error, and does what it is for.
 
-Skipped where there is no Chromium (Debian: apt install chromium).
+Skipped where there is no Chromium that opens a file of ours (Debian: apt install chromium).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pytest
 from seq2seq.reporting.report import Texts, Translating, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
 # What a reader would do: point at a curve, and search. What came of it is told in a new element.
 READER = """
@@ -46,15 +45,30 @@ def opened(page: Path, folder: Path, width: int = 1200) -> tuple[str, list[str]]
     assert CHROMIUM is not None
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        f"--user-data-dir={folder}", f"--window-size={width},900", "--virtual-time-budget=3000",
-        "--enable-logging=stderr", "--dump-dom", page.as_uri(),
+        "--disable-dev-shm-usage", f"--user-data-dir={folder}", f"--window-size={width},900",
+        "--virtual-time-budget=3000", "--enable-logging=stderr", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=120, check=True, encoding="utf-8")
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
 
 @pytest.fixture
-def page(corpus: Path, trained_run: Path, tmp_path: Path) -> Path:
+def browser(tmp_path: Path) -> None:
+    """Skip where there is none, or one that is confined to other folders."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
+    path = tmp_path / "probe.html"
+    path.write_text("<!doctype html><title>probe</title><p>seen", encoding="utf-8")
+    try:
+        dom, _ = opened(path, tmp_path / "profile")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"Chromium does not start: {error.stderr[-200:]}")
+    if "seen" not in dom:
+        pytest.skip("Chromium cannot read the file")
+
+
+@pytest.fixture
+def page(browser: None, corpus: Path, trained_run: Path, tmp_path: Path) -> Path:
     """A report with all that one can have, and a reader of it."""
     texts = Texts(
         source=corpus / "test.de", reference=corpus / "test.en", systems=[("perfect", corpus / "test.en")]

@@ -160,6 +160,7 @@ def test_stages_that_are_done_are_skipped(recipe_file: Path, log: list[str]) -> 
         ("recipe.samples=1", []),
         ("training.steps=9000", ["resumed"]),
         ("training.patience=3", ["resumed"]),
+        ("training.precision=auto", ["resumed"]),
     ],
 )
 def test_a_changed_setting_repeats_what_depends_on_it(
