@@ -34,7 +34,8 @@ PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
     "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
     "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0",
-    "training.optimizer=adamw", "training.weight_decay=0", "training.max_minutes=0", "training.patience=0",
+    "training.optimizer=adamw", "training.weight_decay=0", "tokenizer.fold_source_case=false",
+    "training.max_minutes=0", "training.patience=0",
     "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off", "decoding.beam_size=5", "decoding.patience=1",
     "decoding.length_reward=0", "diversification.models=0", "diversification.together=false",
     "distillation.teacher=", "back_translation.monolingual=",
@@ -44,6 +45,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "baseline": (),
     "Muon": ("training.optimizer=muon",),
     "weight decay": ("training.weight_decay=0.1",),
+    "source text in lower case": ("tokenizer.fold_source_case=true",),
     "label smoothing": ("training.label_smoothing=0.1",),
     "subword sampling": ("training.subword_sampling=0.1",),
     "R-Drop": ("training.r_drop=1.0",),
@@ -56,6 +58,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     ),
     "LayerDrop": ("training.layer_drop=0.1",),
     "norm after each sub-layer": ("model.norm=post",),
+    "depth-scaled initialisation": ("model.initialisation=depth_scaled",),
     "12-layer encoder and 1-layer decoder": ("model.encoder_layers=12", "model.decoder_layers=1"),
 }
 MEAN = "mean of 5 checkpoints"  # the latest ones of the run without methods
