@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,8 +87,9 @@ class Trainings:
         from seq2seq.training.cpu_processes import num_processes
         from seq2seq.training.trainer import train
 
-        there, settings = self.has_begun(), self.settings
-        self._note("train", self.run, there, settings.of_training(), digests(settings.training_text()))
+        settings, text = self.settings, digests(self.settings.training_text())
+        there = self.has_begun() or self._is_set_up("train", self.run, settings.of_training(), text)
+        self._note("train", self.run, there, settings.of_training(), text)
         tokenizer = None if there or not self._forward_models() else self.tokenizer_for(self.run)
         with _can_go_on(self.run):
             train(
@@ -118,6 +120,7 @@ class Trainings:
         if there and "settings" in entry:
             refuse_changes(run, entry["settings"], stage.settings, stage.settings)
             refuse_other_text(run, entry["text"], text)
+        there = there or self._is_set_up(stage.name, run, stage.settings, text)
         self._note(stage.name, run, there, stage.settings, text)
         given = None if there else tokenizer()
         with _can_go_on(run):
@@ -163,6 +166,14 @@ class Trainings:
     def _forward_models(self) -> list[Path]:
         """The runs of this direction that diversify the training text."""
         return self.folder.teachers(self.settings.config.diversification, "forward")
+
+    def _is_set_up(self, name: str, run: Path, settings: Mapping[str, Any], text: Mapping[str, str]) -> bool:
+        """Whether a run was set up for this very training, and stopped before its first checkpoint, with its tokens."""
+        from seq2seq.training.setup import TOKENS
+
+        entry = self.record.entries.get(name, {})
+        same = entry.get("settings") == json.loads(json.dumps(dict(settings))) and entry.get("text") == text
+        return same and (run / TOKENS).exists() and not is_discarded(entry, run) and not self.folder.weights("*", run)
 
     def _note(self, name: str, run: Path, there: bool, settings: Mapping[str, Any], text: Mapping[str, str]) -> None:
         """Note what a training is of, before it begins or goes on; what was there is discarded until it has begun."""

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 from seq2seq import fetch
 from seq2seq.checkpoint import load_model
 from seq2seq.config import CorpusConfig
+from seq2seq.data import token_writer
 from seq2seq.data.corpus import SentencePair, read_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import RecipeError
@@ -111,6 +113,36 @@ def test_a_recipe_trains_on_where_it_was(tmp_path: Path, hub: list[object]) -> N
     assert told[:3] == ["== fetch: done already", "== prepare: done already", "== train"]
     metrics = [json.loads(line) for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
     assert [record["step"] for record in metrics if "loss" in record] == [2, 4]
+
+
+@pytest.mark.parametrize("stage", ["", "diversification/backward_1"])
+def test_what_was_tokenised_when_a_recipe_was_stopped_is_not_tokenised_again(
+    stage: str, tmp_path: Path, hub: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, "diversification.models=1"])
+    run = tmp_path / "run"
+    shards: list[Path] = []
+    write = token_writer._write_shard
+
+    def interrupted(read: Any, path: Path, text: Path | None) -> int:
+        if path.is_relative_to(run / stage / "tokens"):
+            if shards:
+                raise KeyboardInterrupt
+            shards.append(path)
+        return write(read, path, text)
+
+    monkeypatch.setattr(token_writer, "BLOCK", 50)
+    monkeypatch.setattr(token_writer, "cores", lambda: 1)
+    monkeypatch.setattr(token_writer, "_write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, run, device="cpu")
+    written = shards[0].stat().st_mtime_ns
+    monkeypatch.setattr(token_writer, "_write_shard", write)
+    run_recipe(recipe, run, device="cpu")
+    assert (run / stage / "tokens" / "corpus000" / shards[0].name).stat().st_mtime_ns == written
+    changed = load_recipe(FOLDER / "multi30k_de_en.toml", [*TINY, "diversification.models=1", "training.seed=5"])
+    with pytest.raises(RecipeError, match=r"training\.seed"):
+        run_recipe(changed, run, device="cpu")
 
 
 @pytest.mark.parametrize(
