@@ -193,7 +193,7 @@ def _translator(run: Run, how: Translating) -> tuple[Translator, str]:
     reverse = None
     if how.rerank_by:
         reverse = load_reverse(how.rerank_by, loaded.config, how.device)
-        config = replace(config, mbr="off")  # as the run would have it alone
+        config = replace(config, mbr="off")  # which a run may have for itself
         origin += f", chosen by {how.rerank_by} among {config.candidates}"
     if config.mbr != "off":
         origin += f", MBR by {config.mbr} among {config.candidates}"
