@@ -16,9 +16,10 @@ from .options import PATH
 def average(*, run: Path, last: int | None, best: int | None) -> None:
     """Average checkpoints of RUN into a new one.
 
-    The mean of the weights of several checkpoints often translates better than each; without an option, of all there
-    are. The average is validated like any checkpoint, so it becomes the run's best if it is; the mean of the latest
-    that the run's recipe asks for (`recipe.average`) is what the run translates with anyway. Prints its folder.
+    The mean of the weights of several checkpoints often translates better than each; without an option, of the latest
+    that training keeps (`training.keep_checkpoints`). It is validated like any checkpoint, so it becomes the run's best
+    if it is; the mean of the latest that the run's recipe asks for (`recipe.average`) is what the run translates with
+    anyway. Prints its folder.
     """
     if last is not None and best is not None:
         raise click.UsageError("--last and --best exclude each other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .options import (
 from .streams import complain, progress_bar
 
 if TYPE_CHECKING:
+    from seq2seq.config import DecodingConfig
     from seq2seq.decoding.engine import EngineName
     from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation import Scores
@@ -84,7 +86,7 @@ def evaluate(
     found = [resolve(run)[1] if engine == "torch" and not export_in(run) else run for run in (*runs, *ensemble)]
     checkpoints, others = found[: len(runs)], found[len(runs) :]
     folders = [path if (path / "config.toml").exists() else resolve(path)[0] for path in checkpoints]
-    configs = [load_config(folder / "config.toml").decoding for folder in folders]
+    configs = [_of_one(load_config(folder / "config.toml").decoding) for folder in folders]
     refuse_idle(configs, decoding, reranks=rerank_by is not None)
     for config in configs:  # of the last one, too, before the first translates
         with_decoding(config, decoding)
@@ -111,6 +113,11 @@ def _as_json(rows: list[tuple[str, Scores]], speeds: list[float]) -> str:
     return json.dumps(records, ensure_ascii=False, indent=2)
 
 
+def _of_one(config: DecodingConfig) -> DecodingConfig:
+    """A run's decoding settings, for one translation of each sentence."""
+    return replace(config, n_best=1)
+
+
 def _weights(text: str | None) -> tuple[float, ...]:
     """Numbers with commas between them."""
     try:
@@ -130,7 +137,7 @@ def _open(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble(checkpoints, device, engine)
-    config = with_decoding(loaded.config.decoding, options)
+    config = with_decoding(_of_one(loaded.config.decoding), options)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
     return Translator.of(loaded, config, reverse), loaded.config.data.target_language
 

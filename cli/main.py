@@ -5,6 +5,7 @@ Exit status: 0 done, 1 a user's mistake (one line on stderr), 2 wrong usage, 130
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import logging
@@ -195,7 +196,7 @@ def _describe(error: OSError) -> str:
         return str(error) or type(error).__name__
     name = error.filename2 or error.filename
     reason = error.strerror[:1].lower() + error.strerror[1:]
-    if isinstance(error, FileExistsError | NotADirectoryError):
+    if error.strerror in (os.strerror(errno.EEXIST), os.strerror(errno.ENOTDIR)):  # no message of our own
         reason += "; a file stands where a folder is needed, choose another place"
     return f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else f"cannot write: {reason}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option, ensemble_option, language_option, rerank_option
+from .options import FILE, PATH, device_option, ensemble_option, language_option, rerank_option
 from .streams import progress_bar
 
 
@@ -23,7 +23,7 @@ def _named_files(context: click.Context, parameter: click.Parameter, values: tup
 
 @click.command()
 @click.argument("runs", nargs=-1, type=PATH, metavar="[RUN_OR_CHECKPOINT]...")
-@click.option("--output", required=True, type=PATH, metavar="FILE", help="The page, such as report.html.")
+@click.option("--output", required=True, type=FILE, metavar="FILE", help="The page, such as report.html.")
 @click.option("--source", type=PATH, metavar="FILE", help="Sentences that each run translates (.gz too).")
 @click.option("--reference", type=PATH, metavar="FILE", help="References, one sentence a line, to score against.")
 @click.option(

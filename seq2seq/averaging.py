@@ -65,13 +65,19 @@ def average(
 def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | None) -> list[Path]:
     folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
     if best is not None:
-        folders = sorted(folder for _, folder in sorted(scored(folders, config.validation_metric))[-best:])
+        validated = scored(folders, config.validation_metric)
+        if len(validated) < best:
+            raise CheckpointError(
+                f"{run}: {best} best checkpoints to average but {len(validated)} of the {len(folders)} there are "
+                "validated; ask for fewer, or for the --last ones"
+            )
+        folders = sorted(folder for _, folder in sorted(validated)[-best:])
     else:
         folders = folders[-config.keep_checkpoints :]  # without an old best one that was kept beside the latest
     wanted = last or best or len(folders)
     if len(folders) < wanted or not folders:
         raise CheckpointError(
-            f"{run}: {wanted} checkpoints to average but {len(folders)} there; "
+            f"{run}: {wanted} checkpoints to average but {len(folders)} of the latest there; "
             "ask for fewer, or train with a larger training.keep_checkpoints"
         )
     return folders[-wanted:]

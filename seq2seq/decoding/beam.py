@@ -14,6 +14,7 @@ token: it is greedy search.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import count
 
@@ -87,7 +88,8 @@ class _Sentence:
         self.tokens: list[int] = []  # by these tokens
         self._paths: list[Path] = [()] * beam_size
         self._config = config
-        self._wanted = max(round(beam_size * config.patience), config.n_best)
+        enough = math.floor(beam_size * config.patience + 0.5)  # CTranslate2 rounds so, not halves to even numbers
+        self._wanted = max(enough, config.n_best)
 
     @property
     def has_enough(self) -> bool:

@@ -32,7 +32,7 @@ from seq2seq.model.attention import CrossAttention, SelfAttention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, SubLayer
 from seq2seq.model.transformer import Transformer
 
-_NEARLY_NO_PENALTY = 1e-6  # with exactly 0 it would stop at the first finished hypothesis that is the best so far
+_NEARLY_NO_PENALTY = 1e-6
 
 
 class Ctranslate2Engine:
@@ -66,7 +66,8 @@ class Ctranslate2Engine:
                 intra_threads=1 if chosen.type == "cpu" else 0,
             )  # fmt: skip
         except (RuntimeError, ValueError) as error:
-            raise DecodingError(f"{folder}: ctranslate2 cannot load it: {error}; export the run again") from None
+            remedy = "use --device cpu" if chosen.type == "cuda" else "export the run again"
+            raise DecodingError(f"{folder}: ctranslate2 cannot load it on {chosen}: {error}; {remedy}") from None
         self._set_seed = ctranslate2.set_random_seed
 
     def check(self, config: DecodingConfig) -> None:
@@ -111,7 +112,7 @@ class Ctranslate2Engine:
         self, tasks: Sequence[Task], config: DecodingConfig, limit: int, suppress: bool = False
     ) -> list[list[Hypothesis]]:
         """The hypotheses of each task, of at most `limit` tokens with the end token."""
-        penalty = _penalty(config)
+        penalty = penalty_of(config)
         results = self._translator.translate_batch(
             [[self._source_pieces[token] for token in task.tokens] for task in tasks],
             **self._options(config, suppress),
@@ -293,7 +294,8 @@ def _activation(name: Activation) -> Any:
             return Theirs.SWISH
 
 
-def _penalty(config: DecodingConfig) -> float:
+def penalty_of(config: DecodingConfig) -> float:
+    """The length penalty; with exactly 0 it would stop at the first finished hypothesis that is the best so far."""
     return config.length_penalty or _NEARLY_NO_PENALTY
 
 

@@ -111,7 +111,8 @@ class TorchEngine:
         """
         if config.shortlist and self.lexicon is None:
             raise DecodingError(
-                "`decoding.shortlist` = true: the run has no lexicon; `seq2seq train ... --resume` writes one"
+                "`decoding.shortlist` = true: the run has no lexicon; leave it out, or, if the run was trained here, "
+                "`seq2seq train ... --resume` writes one"
             )
         check_precision(config, self.model.positions.device)
 

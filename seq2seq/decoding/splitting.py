@@ -59,6 +59,6 @@ def _best_cut(text: str) -> int:
 
 
 def _unspaced(character: str) -> bool:
-    """Whether a character is Chinese or Japanese; Korean is as wide, but written with spaces."""
-    wide = unicodedata.east_asian_width(character) in "WF"
+    """Whether a character is Chinese or Japanese; Korean and emoji are as wide, but written with spaces."""
+    wide = unicodedata.east_asian_width(character) in "WF" and unicodedata.category(character) != "So"
     return wide and not unicodedata.name(character, "").startswith("HANGUL")

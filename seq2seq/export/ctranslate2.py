@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seq2seq.checkpoint import LoadedRun
 from seq2seq.data.marian_tokenizer import MarianTokenizer
-from seq2seq.decoding.ctranslate2 import convert
+from seq2seq.decoding.ctranslate2 import convert, penalty_of
 from seq2seq.files import atomic_write
 
 _LOG = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         _LOG.warning("`decoding.length_penalty_form` = 'gnmt': CTranslate2 has none; its translate.py takes 'power'")
     settings = {
         "beam_size": decoding.beam_size,
-        "patience": decoding.patience,
-        "length_penalty": decoding.length_penalty,
+        "patience": max(decoding.patience, 1 / decoding.beam_size),  # it must find one, and this many are the least
+        "length_penalty": penalty_of(decoding),
         "no_repeat_ngram": decoding.no_repeat_ngram,
         "max_length": loaded.config.model.max_length,
         "tag": f"{decoding.tag} " if decoding.tag else "",

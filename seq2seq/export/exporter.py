@@ -92,7 +92,8 @@ def _warn_of_rules(decoding: DecodingConfig, form: Format, quantization: Quantiz
     names = ["mbr", "length_reward", "shortlist", *(["precision"] if quantization == "float32" else [])]
     own = {
         "onnx": ["sample", "min_length_ratio", "no_repeat_ngram"],
-        "ctranslate2": ["sample", "min_length_ratio", "max_length_ratio"],
+        "ctranslate2": ["sample", "min_length_ratio", "max_length_ratio", "max_length_offset"],
+        "huggingface": ["max_length_ratio", "max_length_offset"],
     }
     names += own.get(form, [])
     for name in names:

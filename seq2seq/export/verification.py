@@ -222,7 +222,8 @@ class _Comparison:
     def agreement(self) -> Report:
         """Say how near a quantised model comes; refuse only what cannot be rounding."""
         beam_size = self.ours.config.decoding.beam_size
-        translated = self._translate(beam_size, self.ours.config.decoding.patience)
+        # Of CTranslate2, as many hypotheses as beams are asked for, which a smaller patience would not let it find.
+        translated = self._translate(beam_size, max(self.ours.config.decoding.patience, 1.0))
         tokens, differences = self._tokens(), self._differences(translated)
         faults, mean = self._cut_otherwise(tokens), float(np.mean(differences))
         if not mean <= QUANTISED_TOLERANCE:

@@ -86,7 +86,7 @@ def test_beam_search_finds_the_same(kind: dict[str, object], tokenizer: Tokenize
 
 @pytest.mark.parametrize(
     "change",
-    [{"beam_size": 1}, {"patience": 2.0}, {"length_penalty": 0.0}, {"length_penalty": 2.0}],
+    [{"beam_size": 1}, {"patience": 2.0}, {"patience": 1.125}, {"length_penalty": 0.0}, {"length_penalty": 2.0}],
     ids=str,
 )
 def test_settings_mean_the_same(change: dict[str, object], tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ KINDS = [
     Bad("tokenizer cut off", TRANSLATE, ("tokenizer",), _cut("tokenizer/*.model")),
     Bad("tokenizer of another run", TRANSLATE, ("trained with tokenizer", "put the original"), _other_tokenizer),
     Bad("weights of another model", TRANSLATE, ("model.safetensors: does not fit", "config.toml"), _other_architecture),
-    Bad("too few checkpoints to average", "average run --last 9", ("run: 9 checkpoints", "2 there", "fewer")),
+    Bad("too few checkpoints to average", "average run --last 9", ("9 checkpoints", "2 of the latest there", "fewer")),
     # Text to translate and score
     Bad("input missing", "translate run --input none.txt --output out", ("none.txt",)),
     Bad("input not UTF-8", TRANSLATE, ("test.de:2", "UTF-8", "0xff", "iconv"), _files(test__de=b"abc\n\xff\n")),
@@ -252,6 +252,13 @@ KINDS = [
     Bad("source and references differ in number", "evaluate run --source test.de --reference train.en", ("20", "300")),
     # Reports
     Bad("report on nothing", "report --output out.html", ("RUN", "--system NAME=FILE"), status=2),
+    Bad(
+        "report over a folder",
+        "report run --output out",
+        ("out", "is a directory"),
+        lambda folder: (folder / "out").mkdir(),
+        status=2,
+    ),
     Bad("report on no run", "report none --output out.html", ("none: no such run", "seq2seq train")),
     Bad(
         "report on a folder",

@@ -19,7 +19,7 @@ import torch
 
 from seq2seq import evaluation
 from seq2seq.checkpoint import checkpoints
-from seq2seq.config import Config, DecodingConfig
+from seq2seq.config import Config, DecodingConfig, load_config, save_config
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.settings import reference
 
@@ -519,6 +519,13 @@ def test_evaluate_agrees_with_translate_and_score(seq2seq, trained_run, corpus, 
     assert all(measure.keys() == {"score", "low", "high", "signature"} for measure in scored.values())
     table = seq2seq("evaluate", trained_run, *files)
     assert table.status == 0 and f"{scored['bleu']['score']:.2f}" in table.stdout.decode()
+    shutil.copytree(trained_run, several := tmp_path / "several")
+    config = load_config(several / "config.toml")
+    decoding = dataclasses.replace(config.decoding, n_best=config.decoding.beam_size)
+    save_config(dataclasses.replace(config, decoding=decoding), several / "config.toml")
+    (record,) = json.loads(seq2seq("evaluate", several, *files, "--beam-size", 1, "--json").stdout)
+    (expected,) = json.loads(seq2seq("evaluate", trained_run, *files, "--beam-size", 1, "--json").stdout)
+    assert record["bleu"] == expected["bleu"], "one translation of each is scored, whatever a run gives otherwise"
 
 
 def test_what_was_evaluated_before_an_error_is_not_lost(seq2seq, trained_run, corpus, tmp_path):

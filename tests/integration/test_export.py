@@ -71,17 +71,31 @@ def test_an_int8_model_reports_its_cost(trained_run: Path, corpus: Path, seq2seq
     assert seq2seq("translate", tmp_path / "q", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
 
 
+def decoding_otherwise(trained_run: Path, run: Path, **settings: object) -> Path:
+    shutil.copytree(trained_run, run)
+    config = load_config(run / "config.toml")
+    save_config(replace(config, decoding=replace(config.decoding, **settings)), run / "config.toml")
+    return run
+
+
+def test_settings_that_ctranslate2_takes_otherwise(trained_run: Path, seq2seq: Command, tmp_path: Path) -> None:
+    run = decoding_otherwise(trained_run, tmp_path / "run", patience=0.1, length_penalty=0.0)
+    done = seq2seq(*("export", run, "--format", "ctranslate2", "--quantization", "int8"), "--output", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    command = [sys.executable, tmp_path / "out" / "translate.py"]
+    found = subprocess.run(command, input=LINES, capture_output=True, check=True).stdout
+    assert found.count(b"\n") == 4
+    assert "length_penalty=1e-06" in (tmp_path / "out" / "translate.py").read_text(), "with 0 it would end at once"
+
+
 def test_a_run_that_decodes_in_its_own_way_is_exported_faithfully(
     trained_run: Path, seq2seq: Command, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained_run, run)
-    config = load_config(run / "config.toml")
-    decoding = replace(config.decoding, precision="int8", shortlist=True)
-    save_config(replace(config, decoding=decoding), run / "config.toml")
+    own = {"precision": "int8", "shortlist": True, "max_length_offset": 5}
+    run = decoding_otherwise(trained_run, tmp_path / "run", **own)
     done = seq2seq("export", run, "--format", "ctranslate2", "--output", tmp_path / "out")
     assert done.status == 0, done.stderr
-    assert "`decoding.precision` = 'int8'" in done.stderr and "`decoding.shortlist` = True" in done.stderr
+    assert all(f"`decoding.{name}` = {value!r}" in done.stderr for name, value in own.items())
     assert seq2seq("translate", tmp_path / "out", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
 
 

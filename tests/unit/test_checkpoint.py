@@ -118,8 +118,10 @@ def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
     assert all(torch.all(tensor == 4.0) for tensor in weights.values())
     assert best(run, "bleu") == folder
     assert latest(run).name == "step_00000003"  # an average is nothing to resume from
-    with pytest.raises(CheckpointError, match="5 checkpoints to average but 3"):
+    with pytest.raises(CheckpointError, match="5 checkpoints to average but 3 of the latest there"):
         average(run, last=5)
+    with pytest.raises(CheckpointError, match="5 best checkpoints to average but 3 of the 3 there are validated"):
+        average(run, best=5)
 
 
 def test_the_mean_that_the_recipe_asks_for_is_what_a_run_means(run: Path, tokenizer: Tokenizer) -> None:

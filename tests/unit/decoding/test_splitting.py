@@ -72,6 +72,7 @@ def test_a_long_row_of_accents_is_cut_in_its_middle() -> None:
         (["我们去公园。", "天气很好。"], "我们去公园。天气很好。"),
         (["한국어", "문장"], "한국어 문장"),
         (["中文", "and English"], "中文 and English"),
+        (["Great day 😀", "😀 So nice."], "Great day 😀 😀 So nice."),
         ([], ""),
     ],
 )
