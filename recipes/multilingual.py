@@ -40,8 +40,10 @@ def fetch(config: Config, output: Path) -> None:
             for language in (PIVOT, *others)
         }
     trained = [direction for other in others for direction in ((PIVOT, other), (other, PIVOT))]
-    sizes = (config.recipe.validation_size // len(trained), config.recipe.test_size // len(trained))
-    validation, test = held_out_keys(texts, *sizes)
+    sizes = {name: getattr(config.recipe, name) for name in ("validation_size", "test_size")}
+    for name in (name for name, size in sizes.items() if size < len(trained)):
+        raise RecipeError(f"`recipe.{name}` = {sizes[name]}: {len(trained)} directions need one pair each; raise it")
+    validation, test = held_out_keys(texts, *(size // len(trained) for size in sizes.values()))
     held_out = {near_duplicate_key(texts[language][key]) for key in (*validation, *test) for language in texts}
 
     def pairs(directions: Iterable[Direction], keys: Iterable[str]) -> Iterator[SentencePair]:

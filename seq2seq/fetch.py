@@ -219,6 +219,13 @@ def fetch_hub(data: DataConfig, output: Path) -> None:
         write_json(output / COUNTS, numbers)
 
 
+def files_of(data: DataConfig) -> list[Path]:
+    """The local files that corpora are read from, where a recipe names any."""
+    corpora = filter(None, (*data.train, data.validation, data.test))
+    named = [Path(name) for corpus in corpora for name in (corpus.source, corpus.target, corpus.path) if name]
+    return [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
+
+
 def with_hub(data: DataConfig, **changes: str) -> DataConfig:
     """The data settings with, for instance, another `subset` in each of the Hub corpora."""
 

@@ -15,12 +15,12 @@ from seq2seq.config import Config, load_config, save_config
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import read_corpus
 from seq2seq.errors import RecipeError
-from seq2seq.fetch import copy_local, fetch_by_script, find_local, write_text
+from seq2seq.fetch import copy_local, fetch_by_script, files_of, find_local, write_text
 from seq2seq.files import atomic_directory
 from seq2seq.recipe_means import name_of_mean
 from seq2seq.recipe_scores import score_tests, translate_tests
 from seq2seq.recipe_settings import RecipeSettings
-from seq2seq.recipe_text import listed, prepare_text
+from seq2seq.recipe_text import listed, prepare_text, some_of
 from seq2seq.recipe_training import Trainings, name_of_training
 from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
@@ -55,7 +55,7 @@ class Pipeline:
         data = settings.section("data")
         del data["data.risk_weights"]  # which a recipe refuses
         held_out = {name: settings.values[f"recipe.{name}"] for name in ("validation_size", "test_size")}
-        source = list(chain(*self.local.values())) if self.local else [self.script]
+        source = list(chain(*self.local.values())) if self.local else [self.script, *files_of(self.config.data)]
         of_script = {} if self.local else {**held_out, **settings.section("tokenizer")}  # which it may read
         yield Stage(
             name="fetch",
@@ -239,9 +239,9 @@ class Pipeline:
         counts = Counter[str]()
         settings = replace(self.config.prepare, drop_swapped=False)  # a model does not swap sides
         pairs = corpus.pairs(self._blocks(corpus), self.device, self.report)
-        kept = corpus.tagged(clean(pairs, settings, held_out, counts, self.languages))
+        kept = some_of(clean(pairs, settings, held_out, counts, self.languages), counts, corpus.name)
         with atomic_directory(self.run / corpus.name) as folder:
-            num_pairs = write_text(kept, self.config.data, folder, corpus.name)
+            num_pairs = write_text(corpus.tagged(kept), self.config.data, folder, corpus.name)
         self.trainings.forget_discarded()
         self.report(f"{num_pairs:,} pairs ({listed(counts)})")
 

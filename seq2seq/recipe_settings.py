@@ -111,7 +111,7 @@ class RecipeSettings:
             )
         tag = found[0] if found else ""
         held_out = {"validation": data.validation, "test": data.test}
-        return {"train": tag} | {name: corpus.tag if corpus else tag for name, corpus in held_out.items()}
+        return {"train": tag} | {name: (corpus.tag if corpus else "") or tag for name, corpus in held_out.items()}
 
     def check(self) -> None:
         """Refuse what a recipe cannot do with its corpora, of which it makes one, instead of leaving it out silently.

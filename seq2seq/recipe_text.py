@@ -12,7 +12,7 @@ from seq2seq.config import Config, PrepareConfig
 from seq2seq.data.cleaning import clean_each, split_held_out, without_overlap
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, write_lines
 from seq2seq.data.sides import Sides
-from seq2seq.errors import RecipeError
+from seq2seq.errors import DataError, RecipeError
 from seq2seq.evaluation import read_parallel
 from seq2seq.fetch import COUNTS, write_text
 from seq2seq.files import atomic_directory
@@ -32,6 +32,7 @@ def prepare_text(
 
     Raises:
         RecipeError: if corpora are to be cleaned differently, and nothing says which pairs are whose.
+        DataError: if no training pair is left.
     """
     languages, counts = run.languages, Counter[str]()
     held_out: dict[str, list[SentencePair]] = {}
@@ -46,13 +47,14 @@ def prepare_text(
     corpora = _by_corpus(pairs_of_all, run, cleaning)
     if not {"validation", "test"} <= held_out.keys():
         given = list(chain(*held_out.values()))  # of which what is held out must not be a part either
-        pairs = _hold_out(list(clean_each(corpora, given, counts, languages, learnt)), held_out, config, report)
+        clean = list(some_of(clean_each(corpora, given, counts, languages, learnt), counts, "train"))
+        pairs = _hold_out(clean, held_out, config, report)
         settings = cleaning[0] if len(cleaning) == 1 else config.prepare
         kept = without_overlap(pairs, chain(*held_out.values()), settings, counts)
     else:
         kept = clean_each(corpora, list(chain(*held_out.values())), counts, languages, learnt)
     with atomic_directory(run.path / "data") as folder:
-        num_pairs = write_text(kept, config.data, folder, "train")
+        num_pairs = write_text(some_of(kept, counts, "train"), config.data, folder, "train")
         for name, held in held_out.items():
             for side, language in enumerate(languages):
                 write_lines(folder / f"{name}.{language}", (pair[side] for pair in held))
@@ -64,6 +66,19 @@ def ways_of_cleaning(config: Config, local: bool) -> tuple[PrepareConfig, ...]:
     """How each corpus that the fetched text is of is cleaned, or one way for all; local files are one corpus."""
     each = () if local else config.prepare_each
     return each if len(set(each)) > 1 else (each or (config.prepare,))[:1]
+
+
+def some_of(pairs: Iterable[SentencePair], counts: Mapping[str, int], name: str) -> Iterator[SentencePair]:
+    """Pairs that were cleaned, as they are.
+
+    Raises:
+        DataError: at their end, if there were none; it says what was dropped.
+    """
+    pair = None
+    for pair in pairs:
+        yield pair
+    if pair is None:
+        raise DataError(f"{name}: no pair is left ({listed(counts)}); use other text, or see `[prepare]`")
 
 
 def listed(counts: Mapping[str, int]) -> str:

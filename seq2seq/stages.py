@@ -108,9 +108,11 @@ class StageRecord:
         return hashlib.sha256(json.dumps(everything, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def _hashes(self, paths: Sequence[Path]) -> dict[str, str]:
-        """The SHA-256 of files; by path within the folder, so that it can be moved."""
-        names = {
-            path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name: path
-            for path in paths
-        }
-        return {name: sha256_of(path) if path.exists() else "" for name, path in names.items()}
+        """The SHA-256 of files; by path within the folder, and by name elsewhere, so that both can be moved."""
+        found: dict[str, str] = {}
+        for path in paths:
+            name = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
+            while name in found:  # one of another folder
+                name += "'"
+            found[name] = sha256_of(path) if path.exists() else ""
+        return found

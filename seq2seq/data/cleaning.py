@@ -22,6 +22,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 # What separates words stays a separator; the rest, and a byte order mark inside text, says nothing.
 _CONTROL_TABLE = {code: " " if chr(code).isspace() else None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
 
+_TAG = re.compile(r"<\S+>\s+")  # of a direction, before a source
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _NUMBER = re.compile("0+")
 _MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
@@ -79,14 +80,17 @@ class HeldOut:
 
     def __init__(self, pairs: Iterable[SentencePair]) -> None:
         """Know these pairs."""
-        self._digests = {digest_of(near_duplicate_key(text)) for pair in pairs for text in pair}
+        self._digests = {digest for pair in pairs for text in pair for digest in _digests_of(text)}
 
     def __bool__(self) -> bool:
         return bool(self._digests)
 
     def is_near(self, pair: SentencePair) -> bool:
-        """A side nearly equals any side of a held-out pair, see `near_duplicate_key`: corpora may be turned."""
-        return bool(self) and any(digest_of(near_duplicate_key(text)) in self._digests for text in pair)
+        """A side nearly equals any side of a held-out pair, see `near_duplicate_key`: corpora may be turned.
+
+        What follows the tag of a direction, such as <2de>, counts by itself, too.
+        """
+        return bool(self) and any(digest in self._digests for text in pair for digest in _digests_of(text))
 
 
 def clean(
@@ -185,14 +189,30 @@ def near_duplicate_key(text: str) -> str:
     return key or "".join(unicodedata.normalize("NFKC", text).split())
 
 
+def _digests_of(text: str) -> Iterator[int]:
+    """Of the key of a text, and of what follows its tag, if it has one."""
+    yield digest_of(near_duplicate_key(text))
+    if _without_tag(text) != text:
+        yield _digest_without_tag(text)
+
+
+def _digest_without_tag(text: str) -> int:
+    return digest_of(near_duplicate_key(_without_tag(text)))
+
+
+def _without_tag(text: str) -> str:
+    return _TAG.sub("", text, count=1) if text.startswith("<") else text
+
+
 def split_held_out(
     pairs: Sequence[SentencePair], validation_size: int, test_size: int, seed: int
 ) -> tuple[list[SentencePair], list[SentencePair], list[SentencePair]]:
     """Split a corpus into training, validation and test pairs, each in the order of the corpus.
 
     Held-out pairs are drawn at random, differ from one another on both sides in more than `near_duplicate_key` looks
-    at, and have three words or more as far as there are such. What is near a held-out pair is in none of the parts: a
-    pair one of whose sides has the same key as that side of a held-out pair, or shares four fifths of their words.
+    at, and have three words or more as far as there are such. The tag of a direction before a text, such as <2de>, does
+    not count. What is near a held-out pair is in none of the parts: a pair one of whose sides has the same key as that
+    side of a held-out pair, or shares four fifths of their words.
 
     Raises:
         DataError: if there are too few different pairs, or nothing is left for training.
@@ -200,7 +220,7 @@ def split_held_out(
     wanted = validation_size + test_size
     if not wanted:
         return list(pairs), [], []
-    keys = [(digest_of(near_duplicate_key(pair.source)), digest_of(near_duplicate_key(pair.target))) for pair in pairs]
+    keys = [(_digest_without_tag(pair.source), _digest_without_tag(pair.target)) for pair in pairs]
     drawn = _draw(pairs, keys, wanted, seed)
     held_out = [pairs[index] for index in drawn]
     held_keys = [{keys[index][side] for index in drawn} for side in (0, 1)]
@@ -273,7 +293,7 @@ _OTHERWISE = re.compile(
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_bare(text))
+    return _WORD.findall(_bare(_without_tag(text)))
 
 
 def _draw(pairs: Sequence[SentencePair], keys: Sequence[tuple[int, int]], number: int, seed: int) -> list[int]:

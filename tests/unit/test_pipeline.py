@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from seq2seq import devices
-from seq2seq.config import Config, DataConfig, DecodingConfig, PrepareConfig, RecipeConfig
+from seq2seq.config import Config, CorpusConfig, DataConfig, DecodingConfig, PrepareConfig, RecipeConfig
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, DataError, DecodingError
 from seq2seq.pipeline import Pipeline
+from seq2seq.recipe_settings import RecipeSettings
+from seq2seq.run_folder import RunFolder
 from seq2seq.stages import StageRecord
 
 CONFIG = Config(
@@ -75,9 +77,22 @@ def test_held_out_text_stays_as_it_is_and_training_text_is_cleaned(tmp_path: Pat
 
 
 def test_training_text_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="train: no pair xx-yy is left"):
+    with pytest.raises(DataError, match=r"train: no pair is left \(1 read, 1 overlap\); .* see `\[prepare\]`"):
         Prepared(tmp_path, train=["one sentence"], val=["one sentence"], test=["another one"])
     assert not (tmp_path / "run" / "data").exists()
+
+
+def test_training_text_that_filters_drop_is_not_asked_for_held_out_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train: no pair is left \(2 read, 2 too long\)"):
+        Prepared(tmp_path, train=["long " * 20, "and long " * 20])
+
+
+def test_held_out_text_has_the_tag_of_training_text_but_for_one_of_its_own(tmp_path: Path) -> None:
+    hub = CorpusConfig(dataset="some/texts")
+    data = DataConfig(train=(replace(hub, tag="<2yy>"),), validation=hub, test=replace(hub, tag="<formal>"))
+    folder = RunFolder(tmp_path, ("xx", "yy"))
+    found = RecipeSettings(replace(CONFIG, data=data), folder, is_local=False).tags
+    assert found == {"train": "<2yy>", "validation": "<2yy>", "test": "<formal>"}
 
 
 def test_what_is_prepared_is_done_and_the_rest_is_not(tmp_path: Path) -> None:

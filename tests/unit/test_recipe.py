@@ -152,6 +152,21 @@ def test_stages_that_are_done_are_skipped(recipe_file: Path, log: list[str]) -> 
     assert log == []
 
 
+def test_text_that_the_recipe_names_itself_is_fetched_again_when_it_changes(recipe_file: Path, log: list[str]) -> None:
+    own = [recipe_file.parent / f"mine/{name}" for name in ("one", "two")]
+    own[0].parent.mkdir()
+    for path in own:
+        path.write_text("text\n")
+    given = f"[[data.train]]\nsource = '{own[0]}'\ntarget = '{own[1]}'\n[data.test]\npath = '{own[0].parent}'\n"
+    recipe_file.write_text(f"{TOML}{given}")
+    run(recipe_file)
+    for path in own:
+        log.clear()
+        path.write_text("another\n")
+        run(recipe_file)
+        assert log == ["fetch"], "what it gives is the same here"
+
+
 @pytest.mark.parametrize(
     ("override", "again"),
     [

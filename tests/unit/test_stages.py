@@ -118,6 +118,20 @@ def test_a_folder_can_be_moved(job: Job, tmp_path: Path) -> None:
     assert moved.run() == []
 
 
+def test_files_of_one_name_in_two_folders_are_told_apart(job: Job, tmp_path: Path) -> None:
+    record, files = StageRecord(job.folder / "run"), [tmp_path / folder / "text" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    stage = Stage(name="x", settings={}, inputs=lambda: files, outputs=list, work=lambda: None)
+    before = record.fingerprint(stage)
+    for file in files:
+        file.write_text("changed")
+        assert record.fingerprint(stage) != before
+        file.write_text("")
+    assert record.fingerprint(stage) == before
+
+
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text("{")
     with pytest.raises(RecipeError, match=r"stages\.json: damaged; choose another"):

@@ -100,6 +100,17 @@ def test_what_is_nearly_held_out_on_either_side_is_dropped() -> None:
     assert cleaned(*pairs, held_out=held_out, config=replace(CONFIG, remove_overlap=False)) == (pairs, {})
 
 
+def test_held_out_text_does_not_come_in_another_direction() -> None:
+    held_out = [("<2de> Good morning!", "Guten Morgen.")]
+    near = [("<2en> Guten Morgen", "Good morning"), ("<2fr> good morning", "Bonjour"), ("Good morning", "Bom dia")]
+    assert cleaned(*near, ("<2de> Good night", "Gute Nacht"), held_out=held_out)[1] == {"overlap": 3}
+    words = [f"{a}{a} {b}{b} {a}{b}{a} {b}{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
+    pairs = [SentencePair(f"<2{to}> {text}", f"{to} {text.upper()}") for text in words for to in ("de", "fr")]
+    train, _, test = split_held_out(pairs, 0, 10, seed=1)
+    held = {pair.source.partition(" ")[2] for pair in test}
+    assert len(held) == 10 and not held & {pair.source.partition(" ")[2] for pair in train}
+
+
 @given(pairs=PAIRS, held_out=PAIRS)
 def test_every_pair_is_kept_or_counted_and_cleaning_again_changes_nothing(
     pairs: list[SentencePair], held_out: list[SentencePair]
