@@ -282,7 +282,7 @@ def read_base(run: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if they are missing or damaged.
     """
-    return read_tensors(run / "base" / _MODEL)
+    return read_tensors(run / "base" / _MODEL, "copy the run anew, with its folder `base`, which all checkpoints need")
 
 
 def _run_of(checkpoint: Path) -> Path:
@@ -297,9 +297,7 @@ def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:
         CheckpointError: if the checkpoint is not the latest, which alone keeps it, or is damaged.
     """
     path = checkpoint / _TRAINING
+    remedy = "start anew, or from these weights by `training.initialise_from`"
     if not path.exists():
-        raise CheckpointError(
-            f"{path}: missing; only a run's newest checkpoint can be resumed. Start anew, or from these weights by "
-            "`training.initialise_from`"
-        )
-    return read_tensors(path)
+        raise CheckpointError(f"{path}: missing; only a run's newest checkpoint can be resumed: {remedy}")
+    return read_tensors(path, remedy)

@@ -37,8 +37,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     path.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name.
+def read_tensors(path: Path, remedy: str = "use another checkpoint of the run") -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; `remedy` is what an error advises.
 
     Raises:
         CheckpointError: if the file is missing or damaged.
@@ -46,9 +46,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: missing; use another checkpoint of the run") from None
+        raise CheckpointError(f"{path}: missing; {remedy}") from None
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+        raise CheckpointError(f"{path}: damaged ({error}); {remedy}") from None
 
 
 def assign_weights(model: Transformer, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -105,9 +105,12 @@ class TokenStore:
         found: list[SentencePair] = []
         for number in np.unique(self._shards(rows)):
             start, stop = self._starts[number], self._starts[number + 1]
-            table = table_of(self._text / self._names[number], _remedy(self.folder))
+            path = self._text / self._names[number]
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+            remedy = _remedy(self.folder) if inside else "`seq2seq prepare` makes it anew"
+            table = table_of(path, remedy)
             if len(table) != stop - start:
-                raise _damaged(self._text / self._names[number], "has not the rows of its tokens")
+                raise DataError(f"{path}: damaged (has not the rows of its tokens); {remedy}")
             here = table.take(rows[(rows >= start) & (rows < stop)] - start)
             found += map(SentencePair, *(here[side].to_pylist() for side in SIDES))
         return found

@@ -117,4 +117,7 @@ def device_of_process(name: str) -> torch.device:
         return choose_device(name)
     if "LOCAL_RANK" not in os.environ:
         raise ConfigError("LOCAL_RANK: not in the environment, so which GPU is this process's? Start it by torchrun")
-    return choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= there:
+        raise ConfigError(f"process {number}: this machine has {there} GPUs; use torchrun --nproc-per-node {there}")
+    return choose_device(f"cuda:{number}")

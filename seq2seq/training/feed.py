@@ -108,6 +108,7 @@ class Feed:
         if not self._size:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
+        self._refuse_parts_without_pairs()
         self._epoch, self._runs = -1, [[Run(0, 0, 0, 0, 1.0)]]
         self._at, self._pool = (-1, 0), _NOTHING
 
@@ -148,6 +149,18 @@ class Feed:
         """From now on, which is to be a new epoch, have the batches and the weights of the last part of training."""
         self._minimises_risk = True
         self._epoch, self._at, self._pool = -1, (-1, 0), _NOTHING
+
+    def _refuse_parts_without_pairs(self) -> None:
+        """Refuse before the first step a stage, or the last part of training, of whose weights no pair comes."""
+        parts = [("data.curriculum.weights", stage.weights) for stage in self._data.curriculum]
+        if self._training.minimum_risk and self._data.risk_weights:
+            parts.append(("data.risk_weights", self._data.risk_weights))
+        sizes = [store.fitting(self._max_length) for store in self._stores]
+        for name, weights in parts:
+            if not any(round(weight * size) for weight, size in zip(weights, sizes, strict=True)):
+                raise DataError(
+                    f"`{name}` = {list(weights)}: take none of the corpora's {sizes} usable pairs; raise one of them"
+                )
 
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)

@@ -131,7 +131,9 @@ def merge(path: Path | str, output: Path | str, adapter: Path | str | None = Non
     if adapter is not None:
         info = replace(info, validation=None, best_score=None)  # which were of other weights
     # R-Drop needs dropout, which that of the matrices may have been.
-    training = replace(loaded.config.training, initialise_from="", lora_rank=0, lora_embedding_rank=0, r_drop=0.0)
+    training = replace(
+        loaded.config.training, initialise_from="", freeze=(), lora_rank=0, lora_embedding_rank=0, r_drop=0.0
+    )
     lexicon = Lexicon.load(resolve(path)[0])
     with atomic_directory(output) as partial:
         loaded.tokenizer.save(partial / "tokenizer")

@@ -109,14 +109,12 @@ def _check_corpora(config: Config) -> None:
     Those that `seq2seq prepare` made have been read through then.
     """
     prepared = [store for corpus in config.data.train if (store := prepared_tokens(corpus))]
-    others = tuple(corpus for corpus in config.data.train if prepared_tokens(corpus) is None)
-    rest = replace(config, data=replace(config.data, train=others, curriculum=(), risk_weights=()))
-    if not sum(1 for _ in read_pairs(rest)) + sum(map(len, prepared)):
+    others = [corpus for corpus in config.data.train if prepared_tokens(corpus) is None]
+    languages = (config.data.source_language, config.data.target_language)
+    if not sum(1 for corpus in others for _ in read_corpus(corpus, languages)) + sum(map(len, prepared)):
         raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
-    if config.data.validation is not None:
-        languages = (config.data.source_language, config.data.target_language)
-        if not sum(1 for _ in read_corpus(config.data.validation, languages)):
-            raise DataError("the validation corpus holds no pair with text on both sides; check `data.validation`")
+    if config.data.validation is not None and not sum(1 for _ in read_corpus(config.data.validation, languages)):
+        raise DataError("the validation corpus holds no pair with text on both sides; check `data.validation`")
 
 
 def _check_lengths(config: Config, tokenizer: Tokenizer) -> None:
@@ -244,8 +242,10 @@ def clear_run(run: Path) -> None:
     Killed at any moment, it leaves a whole run, or what counts as one that is being set up.
     """
     run.mkdir(parents=True, exist_ok=True)
-    for name in FOLDERS:
-        clear_directory(run / name)
+    checkpoints, *others = FOLDERS
+    clear_directory(run / checkpoints)
     (run / _BEGUN).write_bytes(b"")
     for name in _FILES:
         (run / name).unlink(missing_ok=True)
+    for name in others:
+        clear_directory(run / name)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.checkpoint import best, check_tokenizer, latest, prune, read_info, update_info
-from seq2seq.config import Config, save_config
+from seq2seq.config import Config, resolve_paths, save_config
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.lexicon import learn_lexicon
@@ -72,6 +72,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM, when the state is saved.
     """
     run = Path(output)
+    config = resolve_paths(config, Path.cwd())  # as they stand in the run's config.toml, for all processes
     chosen = device_of_process(device)
     # Refuses what the device cannot before anything is written.
     autocast(chosen, precision_on(chosen, config.training.precision))

@@ -43,6 +43,16 @@ def test_training_on_what_was_prepared_is_training_on_the_text(seq2seq, config: 
     assert (tmp_path / "plain/tokens/corpus000/text").exists(), "where it is sampled from"
 
 
+def test_text_that_never_comes_may_stand_beside_what_was_prepared(seq2seq, config: Path, tmp_path: Path) -> None:
+    assert seq2seq("prepare", config, "--output", tmp_path / "out").status == 0
+    ready = tmp_path / "out/config.toml"
+    one, other = (next(tmp_path.glob(f"*.{side}")) for side in ("a", "b"))
+    more = f"\n[[data.train]]\nsource = '{one}'\ntarget = '{other}'\nweight = 0.0\n"
+    ready.write_text(ready.read_text(encoding="utf-8") + more, encoding="utf-8")
+    trained = seq2seq("train", ready, "--output", tmp_path / "run", "--device", "cpu", "--set", "training.steps=1")
+    assert trained.status == 0, trained.stderr
+
+
 def test_no_corpus_is_prepared_into_itself(seq2seq, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert seq2seq("prepare", config, "--output", out).status == 0

@@ -115,6 +115,25 @@ def test_a_damaged_shard_is_told(tmp_path: Path, tokenizer: Tokenizer, pairs: li
             assert max(found.source.tokens.max(), found.target.tokens.max()) < tokenizer.source_vocab_size
 
 
+@pytest.mark.parametrize(("place", "remedy"), [("text", "delete the folder"), ("..", "`seq2seq prepare` makes")])
+def test_the_remedy_for_damaged_text_is_that_of_its_maker(
+    place: str, remedy: str, tmp_path: Path, tokenizer: Tokenizer, pairs: list[SentencePair]
+) -> None:
+    write(tmp_path / "tokens", tokenizer, pairs)
+    path = tmp_path / "tokens/tokens.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"text": place}))
+    opened = TokenStore.open(tmp_path / "tokens")
+    assert opened is not None
+    for content in (None, b"", b"no table"):
+        shard = opened._text / opened._names[0]
+        shard.unlink(missing_ok=True)
+        if content is not None:
+            shard.parent.mkdir(exist_ok=True)
+            shard.write_bytes(content)
+        with pytest.raises(DataError, match=remedy):
+            opened.pairs(np.arange(3))
+
+
 def test_shards_in_a_wrong_order_are_told(tmp_path: Path, tokenizer: Tokenizer, pairs: list[SentencePair]) -> None:
     store = write(tmp_path / "tokens", tokenizer, pairs)
     path = tmp_path / "tokens/tokens.json"

@@ -99,7 +99,11 @@ def test_a_process_without_a_number_of_its_own_is_told(monkeypatch: pytest.Monke
     assert device_of_process("cpu") == torch.device("cpu")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(distributed, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert device_of_process("cuda") == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="process 2: this machine has 2 GPUs; use torchrun --nproc-per-node 2"):
+        device_of_process("auto")
 
 
 @pytest.fixture

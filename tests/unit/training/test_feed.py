@@ -234,6 +234,17 @@ def test_the_risk_has_batches_and_weights_of_its_own(tmp_path, tokenizer) -> Non
     assert texts_of(feed, tokenizer, 2) == Counter(LINES[::2] * 2)
 
 
+def test_parts_of_which_no_pair_comes_are_refused_before_the_first_step(tmp_path, tokenizer) -> None:
+    config = config_for(tmp_path, weights=(1.0, 1.0), minimum_risk=1.0)
+    changes = (
+        ("data.risk_weights", {"risk_weights": (0.001, 0.0)}),
+        ("data.curriculum.weights", {"curriculum": (CurriculumConfig(weights=(0.0, 0.001)),)}),
+    )
+    for name, change in changes:
+        with pytest.raises(DataError, match=rf"`{name}` = .*: take none of the corpora's \[30, 30\] usable pairs"):
+            feed_for(replace(config, data=replace(config.data, **change)), tokenizer)
+
+
 def test_an_epoch_begins_once() -> None:
     assert Position(2).next_epoch == Position(2)
     assert Position(2, 1).next_epoch == Position(2, 0, 1).next_epoch == Position(3)

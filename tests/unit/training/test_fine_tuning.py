@@ -245,6 +245,27 @@ def test_a_merged_run_is_plain_and_the_same(tune, trained_run: Path, tmp_path: P
         merge(run, plain)
 
 
+def test_a_run_with_frozen_parts_is_merged(tune, tmp_path: Path) -> None:
+    run = train(tune(freeze=("embeddings",)), tmp_path / "run", device="cpu")
+    assert load_config(merge(run, tmp_path / "plain") / "config.toml").training.freeze == ()
+
+
+def test_a_base_that_is_named_from_here_is_the_same_when_training_goes_on(
+    tune, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_run.parent)
+    train(tune(initialise_from=trained_run.name), tmp_path / "run", device="cpu")
+    run = train(tune(initialise_from=trained_run.name, steps=7), tmp_path / "run", device="cpu", resume=True)
+    assert load_model(run).checkpoint.name == "step_00000007" or (run / "checkpoints/step_00000007").exists()
+
+
+def test_without_the_frozen_weights_the_remedy_is_not_another_checkpoint(tune, tmp_path: Path) -> None:
+    run = train(tune(**LORA), tmp_path / "run", device="cpu")
+    shutil.rmtree(run / "base")
+    with pytest.raises(CheckpointError, match="missing; copy the run anew, with its folder `base`"):
+        load_model(run)
+
+
 def test_a_merged_run_has_what_its_settings_need(tune, tmp_path: Path) -> None:
     config = tune(**LORA, lora_dropout=0.1, r_drop=1.0)
     config = replace(
