@@ -35,7 +35,7 @@ PLAIN = (
     "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
     "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0",
     "training.optimizer=adamw", "training.weight_decay=0", "tokenizer.fold_source_case=false",
-    "training.max_minutes=0", "training.patience=0",
+    "training.max_minutes=0", "training.patience=0", "training.last_from=1",
     "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off", "decoding.beam_size=5", "decoding.patience=1",
     "decoding.length_reward=0", "diversification.models=0", "diversification.together=false",
     "distillation.teacher=", "back_translation.monolingual=",

@@ -55,6 +55,7 @@ class CheckpointInfo:
     epoch: int = 0
     pool_in_epoch: int = 0
     batches_in_epoch: int = 0  # in that pool
+    in_last_part: bool = False  # the position is in an epoch of `data.last_weights`
     minimises_risk: bool = False  # the position is in an epoch of `training.minimum_risk`, with its batches
     target_tokens_seen: int = 0
     training_seconds: float = 0.0

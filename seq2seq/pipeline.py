@@ -53,7 +53,7 @@ class Pipeline:
         """The stages in order."""
         run, folder, settings = self.run, self.folder, self.settings
         data = settings.section("data")
-        del data["data.risk_weights"]  # which a recipe refuses
+        del data["data.last_weights"], data["data.risk_weights"]  # which a recipe refuses
         held_out = {name: settings.values[f"recipe.{name}"] for name in ("validation_size", "test_size")}
         source = list(chain(*self.local.values())) if self.local else [self.script, *files_of(self.config.data)]
         of_script = {} if self.local else {**held_out, **settings.section("tokenizer")}  # which it may read

@@ -123,7 +123,7 @@ class RecipeSettings:
         weights = any(corpus.weight != 1 for corpus in data.train)
         given = {
             "train.weight": weights, "temperature": data.temperature != 1, "curriculum": bool(data.curriculum),
-            "risk_weights": bool(data.risk_weights),
+            "last_weights": bool(data.last_weights), "risk_weights": bool(data.risk_weights),
         }  # fmt: skip
         for name in (name for name, is_given in given.items() if is_given):
             raise RecipeError(

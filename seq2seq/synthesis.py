@@ -200,7 +200,9 @@ def teacher_config(config: Config, data: DataConfig, name: str, made: Iterable[S
     direction, _, number = name.partition("_")
     training, minutes = config.training, config.diversification.max_minutes
     # Seeds that no model of an ensemble has, since these may translate together.
-    training = replace(training, seed=training.seed + 100 * int(number), max_minutes=minutes or training.max_minutes)
+    training = replace(
+        training, seed=training.seed + 100 * int(number), max_minutes=minutes or training.max_minutes, last_from=1.0
+    )
     # What is learnt here is the tokenizer of the model that learns from all corpora, which must know their tags.
     tags = [corpus.tag for corpus in made if corpus.tag]
     tokenizer = config.tokenizer if config.tokenizer.path else with_tags(config.tokenizer, tags)
@@ -253,11 +255,12 @@ def with_synthetic(
     if not (tokenizer.path or config.training.initialise_from):
         tokenizer = with_tags(tokenizer, tags)
     train = tuple(corpus for corpus in corpora if corpus.weight)
-    # How well a model translates is seen from what people wrote, on both sides.
-    risk_weights = (1.0, *(0.0 for _ in train[1:])) if weight and len(train) > 1 else ()
+    # How well a model translates is seen from what people wrote, on both sides; to end with that makes it like that.
+    own = (1.0, *(0.0 for _ in train[1:])) if weight and len(train) > 1 else ()
+    last = own if config.training.last_from < 1 else ()
     return replace(
         config,
-        data=replace(config.data, train=train, risk_weights=risk_weights),
+        data=replace(config.data, train=train, last_weights=last, risk_weights=own),
         tokenizer=tokenizer,
         **NO_STAGES,
     )

@@ -82,6 +82,10 @@ class DataConfig:
         "large as they are, 5: small ones more often. An epoch has as many pairs as all of them",
     ] = 1.0
     curriculum: Annotated[tuple[CurriculumConfig, ...], "stages with other weights, one after another"] = ()
+    last_weights: Annotated[
+        tuple[float, ...],
+        "for each of `train`, in order, its weight in the last part of training, which begins at `training.last_from`",
+    ] = ()
     risk_weights: Annotated[
         tuple[float, ...],
         "for each of `train`, in order, its weight while the risk is minimised (`training.minimum_risk`); none: as "
@@ -104,13 +108,14 @@ class DataConfig:
                     f"`data.curriculum.weights` = {list(stage.weights)}: one for each of the {len(self.train)} corpora "
                     "of `data.train`"
                 )
-        if self.risk_weights and (len(self.risk_weights) != len(self.train) or not any(self.risk_weights)):
-            raise ConfigError(
-                f"`data.risk_weights` = {list(self.risk_weights)}: one for each of the {len(self.train)} corpora of "
-                "`data.train`, and one of them over 0"
-            )
-        for weight in self.risk_weights:
-            within("data.risk_weights", weight, 0, 1000)
+        for name, weights in (("last_weights", self.last_weights), ("risk_weights", self.risk_weights)):
+            if weights and (len(weights) != len(self.train) or not any(weights)):
+                raise ConfigError(
+                    f"`data.{name}` = {list(weights)}: one for each of the {len(self.train)} corpora of `data.train`, "
+                    "and one of them over 0"
+                )
+            for weight in weights:
+                within(f"data.{name}", weight, 0, 1000)
         for name, corpus in (("validation", self.validation), ("test", self.test)):
             if corpus is not None and corpus.weight != 1:
                 raise ConfigError(f"`data.{name}.weight` = {corpus.weight}: is for training corpora; leave it out")

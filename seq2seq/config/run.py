@@ -57,6 +57,9 @@ class Config:
             raise ConfigError(
                 f"`data.max_length` = {self.data.max_length}: is over `model.max_length` = {self.model.max_length}"
             )
+        if self.data.last_weights and self.training.last_from == 1:
+            weights = list(self.data.last_weights)
+            raise ConfigError(f"`data.last_weights` = {weights}: never hold; set `training.last_from`, such as to 0.8")
         for number, own in enumerate(self.prepare_each):
             for name in ("deduplicate", "deduplicate_by", "deduplicate_sides"):
                 if getattr(own, name) != getattr(self.prepare, name):

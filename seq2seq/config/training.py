@@ -52,6 +52,11 @@ class TrainingConfig:
         "alpha of R-Drop (Liang et al. 2021; theirs was 5), 0 for none: each pair is computed twice, with different "
         "dropout, and alpha times the divergence of the two distributions is minimised too; a step takes twice as long",
     ] = 0.0
+    last_from: Annotated[
+        float,
+        "share of the training, of its steps or its time, from which on corpora come by `data.last_weights`, in a new "
+        "epoch; 1 for never. In a recipe whose models make text, only people's text comes then",
+    ] = 1.0
     minimum_risk: Annotated[
         float,
         "minimum risk training (Shen et al. 2016) at the end of training: the weight of the expected cost, 0 to 1, of "
@@ -134,6 +139,7 @@ class TrainingConfig:
             "target_word_dropout", "muon_momentum",
         ):  # fmt: skip
             within(f"training.{name}", getattr(self, name), 0, 0.99999)
+        within("training.last_from", self.last_from, 0, 1)
         within("training.risk_from", self.risk_from, 0, 0.99999)
         within("training.seed", self.seed, 0, 2**62)  # more, and what is added to it does not fit into 64 bits
         for name in (  # which stand in products, where infinity makes what is no number

@@ -145,9 +145,10 @@ def _write_config(config: Config, output: Path) -> None:
     curriculum = tuple(replace(stage, weights=rest) for stage, rest in weights if any(rest))
     if config.data.curriculum and not curriculum:
         raise DataError("`data.curriculum`: nothing is left of the corpora of any of its stages; see `[prepare]`")
-    risk_weights = tuple(compress(config.data.risk_weights, there))
+    parts = (tuple(compress(weights, there)) for weights in (config.data.last_weights, config.data.risk_weights))
+    last_weights, risk_weights = (weights if any(weights) else () for weights in parts)
     data = replace(
-        config.data, train=train, curriculum=curriculum, risk_weights=risk_weights if any(risk_weights) else (),
+        config.data, train=train, curriculum=curriculum, last_weights=last_weights, risk_weights=risk_weights,
         validation=held_out["validation"], test=held_out["test"],
     )  # fmt: skip
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))

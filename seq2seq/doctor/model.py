@@ -60,7 +60,7 @@ def of_training(
     for side, name in enumerate(("source", "target")):
         write_lines(folder / name, (pair[side] for pair in train.sample))
     sample = CorpusConfig(source=str(folder / "source"), target=str(folder / "target"))
-    data = replace(config.data, train=(sample,), curriculum=(), risk_weights=())
+    data = replace(config.data, train=(sample,), curriculum=(), last_weights=(), risk_weights=())
     found = forecast(replace(config, data=data), str(folder / "tokenizer"), device)
     hours, tokens = found.hours_and_tokens(config.training)
     figures |= {

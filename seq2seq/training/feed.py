@@ -95,7 +95,7 @@ class Feed:
             DataError: if no training pair is left.
         """
         self._training = config.training
-        self._minimises_risk = False
+        self._is_in_last_part = self._minimises_risk = False
         self._tokenizer = tokenizer
         self._tags = {*tokenizer.user_symbols, *(corpus.tag for corpus in config.data.train if corpus.tag)}
         self._group = group
@@ -145,14 +145,16 @@ class Feed:
                 position = self._next_pool(position)
         return StepBatches(mine, num_tokens, position)
 
-    def begin_risk(self) -> None:
-        """From now on, which is to be a new epoch, have the batches and the weights of the last part of training."""
-        self._minimises_risk = True
+    def begin_part(self, is_last: bool, minimises_risk: bool) -> None:
+        """From now on, which is to be a new epoch, have the batches and the weights of a part of training."""
+        self._is_in_last_part, self._minimises_risk = is_last, minimises_risk
         self._epoch, self._at, self._pool = -1, (-1, 0), _NOTHING
 
     def _refuse_parts_without_pairs(self) -> None:
         """Refuse before the first step a stage, or the last part of training, of whose weights no pair comes."""
         parts = [("data.curriculum.weights", stage.weights) for stage in self._data.curriculum]
+        if self._data.last_weights:
+            parts.append(("data.last_weights", self._data.last_weights))
         if self._training.minimum_risk and self._data.risk_weights:
             parts.append(("data.risk_weights", self._data.risk_weights))
         sizes = [store.fitting(self._max_length) for store in self._stores]
@@ -194,7 +196,7 @@ class Feed:
         if epoch != self._epoch:
             size = SAMPLED_POOL_TOKENS if self._segments_anew else POOL_TOKENS
             sizes = [len(store) for store in self._stores]
-            weights = weights_in(epoch, self._data, sizes, self._minimises_risk)
+            weights = weights_in(epoch, self._data, sizes, self._is_in_last_part, self._minimises_risk)
             self._runs = pools_of(self._stores, weights, size, self._training.seed, epoch)
             self._epoch = epoch
         return self._runs

@@ -113,7 +113,7 @@ def _measure_with(
     found = Forecast(tokens / seconds, tokens / done, 0.0)  # the memory is known at the end
     if config.training.minimum_risk:
         steps.minimise(_RiskOfUntrained(model, tokenizer, config.training))
-        feed.begin_risk()
+        feed.begin_part(is_last=True, minimises_risk=True)
         tokens, seconds, _, _ = _timed(steps, feed, position.next_epoch, config.training)
         found = found._replace(risk_tokens_per_second=tokens / seconds)
     if group.is_first:  # training ends with the lexicon, which takes more memory than the steps of a small model

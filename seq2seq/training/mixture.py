@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from seq2seq.config import DataConfig
 
 
-def weights_in(epoch: int, data: DataConfig, sizes: Sequence[int], minimises_risk: bool = False) -> list[float]:
+def weights_in(
+    epoch: int, data: DataConfig, sizes: Sequence[int], is_in_last_part: bool = False, minimises_risk: bool = False
+) -> list[float]:
     """The weight of each training corpus in an epoch: 0.5 is a half of its pairs, 2 each of them twice.
 
     Args:
         epoch: its number, from 0.
         data: gives the corpora, and the stages of a curriculum or the temperature, if there is any.
         sizes: the pairs of each corpus.
-        minimises_risk: whether training has come to its last part, which may have weights of its own.
+        is_in_last_part: whether training has come to `training.last_from`.
+        minimises_risk: whether it has come to the part that minimises the risk, which may have weights of its own.
     """
     if minimises_risk and data.risk_weights:
         return list(data.risk_weights)
+    if is_in_last_part and data.last_weights:
+        return list(data.last_weights)
     if data.curriculum:
         return list(_stage_weights(epoch, data))
     if data.temperature != 1:

@@ -1,4 +1,4 @@
-"""What depends on how far training has come: the learning rate, and whether it minimises the risk."""
+"""What depends on how far training has come: the learning rate, and its last parts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def learning_rate(config: TrainingConfig, step: int, seconds: float = 0.0) -> fl
 def minimises_risk(config: TrainingConfig, step: int, seconds: float = 0.0) -> bool:
     """Whether the update that makes step `step`, counted from 1, belongs to the last part, which minimises the risk."""
     return config.minimum_risk > 0 and share_done(config, step - 1, config.steps, seconds) >= config.risk_from
+
+
+def is_in_last_part(config: TrainingConfig, step: int, seconds: float = 0.0) -> bool:
+    """Whether the update that makes step `step`, counted from 1, belongs to the part of `data.last_weights`."""
+    return config.last_from < 1 and share_done(config, step - 1, config.steps, seconds) >= config.last_from
 
 
 def share_done(config: TrainingConfig, steps: int, all_steps: float, seconds: float) -> float:

@@ -40,6 +40,7 @@ class TrainState:
     target_tokens_seen: int = 0
     best_score: float | None = None  # larger is better
     validations_since_best: int = 0
+    in_last_part: bool = False  # the position is in an epoch of `data.last_weights`
     minimises_risk: bool = False  # the position is in an epoch of `training.minimum_risk`, with its batches
 
     def note_validation(self, scores: Mapping[str, float], metric: Metric) -> bool:
@@ -119,6 +120,7 @@ class Learner:
             epoch=state.position.epoch,
             pool_in_epoch=state.position.pool,
             batches_in_epoch=state.position.batches,
+            in_last_part=state.in_last_part,
             minimises_risk=state.minimises_risk,
             target_tokens_seen=state.target_tokens_seen,
             training_seconds=seconds,
@@ -151,6 +153,7 @@ class Learner:
             target_tokens_seen=info.target_tokens_seen,
             best_score=info.best_score,
             validations_since_best=info.validations_since_best,
+            in_last_part=info.in_last_part,
             minimises_risk=info.minimises_risk,
         )
         return state, info.training_seconds

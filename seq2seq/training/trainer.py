@@ -34,7 +34,7 @@ from seq2seq.training.feed import Feed, Position, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
 from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
 from seq2seq.training.risk import RiskLoss
-from seq2seq.training.schedule import learning_rate, minimises_risk
+from seq2seq.training.schedule import is_in_last_part, learning_rate, minimises_risk
 from seq2seq.training.setup import TOKENS, set_up_run
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps, less_memory
@@ -185,7 +185,7 @@ class _Trainer:
         """Train to the last step; validate, report and save on the way."""
         config, state, meter = self.config.training, self.state, Meter()
         model = self.learner.model
-        saved, risky = state.step, False
+        saved, part = state.step, (False, False)  # of the training, as `_part_of_next_step` has it
         if self._lacks_validation():
             self._complete_last()
         every = config.checkpoint_every or config.validate_every or config.steps
@@ -197,11 +197,12 @@ class _Trainer:
                 seconds = self.clock.seconds = self.group.most(self.clock.seconds, self.device)
             if stop := self._reason_to_stop(seconds):
                 break
-            if not risky and minimises_risk(config, state.step + 1, seconds):
-                risky = True
-                self._minimise_risk()
-            if risky != state.minimises_risk:  # also back, if a finished training was made longer: batches are others
-                state.position, state.minimises_risk = state.position.next_epoch, risky
+            if (now := self._part_of_next_step(seconds)) != part:
+                part = now
+                self._begin_part(*part)
+            if part != (state.in_last_part, state.minimises_risk):  # also back, if a finished training was made longer
+                state.position = state.position.next_epoch
+                state.in_last_part, state.minimises_risk = part
             # A generator's state for each step, not one that runs through all: resuming needs none of the past.
             torch.manual_seed(config.seed + (state.step + 1) * self.group.size + self.group.rank)
             work = self._batches(state.position)
@@ -239,12 +240,20 @@ class _Trainer:
             sizes = model.source_vocab_size, model.target_vocab_size
             learn_lexicon(self.feed.sample(), *sizes, self.tokenizer.joint, self.config.training.seed).save(self.run)
 
-    def _minimise_risk(self) -> None:
-        """Minimise the risk from the next step on, on batches that are its own."""
-        config, state = self.config.training, self.state
-        self.tell(f"from step {state.step + 1:,} on, training minimises the risk")
-        self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, config))
-        self.feed.begin_risk()
+    def _part_of_next_step(self, seconds: float) -> tuple[bool, bool]:
+        """Whether it has the last weights of corpora, and whether it minimises the risk."""
+        config, step = self.config.training, self.state.step + 1
+        has_weights = bool(self.config.data.last_weights)
+        return has_weights and is_in_last_part(config, step, seconds), minimises_risk(config, step, seconds)
+
+    def _begin_part(self, is_last: bool, risky: bool) -> None:
+        """Have the batches of a part of training from the next step on, and minimise the risk if it does so."""
+        weights = list(self.config.data.last_weights)
+        what = "training minimises the risk" if risky else f"corpora have the weights {weights}"
+        self.tell(f"from step {self.state.step + 1:,} on, {what}")
+        if risky:
+            self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, self.config.training))
+        self.feed.begin_part(is_last, risky)
         self._next = None
 
     def _batches(self, position: Position) -> StepBatches:

@@ -28,6 +28,7 @@ from seq2seq.settings import declared
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "data.temperature": st.just(1.0),
     "data.curriculum": st.just(()),
+    "data.last_weights": st.just(()),
     "data.risk_weights": st.just(()),
     "prepare.max_ratio": st.floats(1, 9),
     "noise.upper_case": st.floats(0, 0.3),

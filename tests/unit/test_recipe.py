@@ -430,10 +430,13 @@ def test_languages_that_cannot_name_files_are_refused(recipe_file: Path, overrid
         load_recipe(recipe_file, [override])
 
 
-@pytest.mark.parametrize(("setting", "value"), [("temperature", "5.0"), ("risk_weights", "[1.0, 0.0]")])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("temperature", "5.0"), ("risk_weights", "[1.0, 0.0]"), ("last_weights", "[1.0, 0.0]")]
+)
 def test_what_keeps_corpora_apart_is_refused(recipe_file: Path, log: list[str], setting: str, value: str) -> None:
     corpora = '[[data.train]]\npath = "a.tsv"\n' * 2
-    recipe_file.write_text(recipe_file.read_text().replace("[data]", f"[data]\n{setting} = {value}") + corpora)
+    last = "\n[training]\nlast_from = 0.8\n"
+    recipe_file.write_text(recipe_file.read_text().replace("[data]", f"[data]\n{setting} = {value}") + corpora + last)
     with pytest.raises(RecipeError, match=rf"`data\.{setting}`: a recipe makes one corpus"):
         run(recipe_file)
     assert not log

@@ -175,6 +175,9 @@ def test_training_takes_originals_and_what_was_made_by_weights() -> None:
         ("o.xx", 0.5), ("distillation.xx", 2.0), ("back_translation.xx", 0.25),
     ]  # fmt: skip
     assert config.data.risk_weights == (1.0, 0.0, 0.0), "its risk is that of text by people"
+    assert not config.data.last_weights, "unless there is a last part"
+    last = made_of(replace(CONFIG, training=TrainingConfig(last_from=0.8)))
+    assert last.data.last_weights == (1.0, 0.0, 0.0) and last.training.last_from == 0.8
     assert config.tokenizer.user_symbols == ("<x>", "<bt>")
     assert not config.distillation.teacher and not config.back_translation.monolingual, "training has no such stages"
 
@@ -227,8 +230,10 @@ def test_a_backward_model_is_trained_on_the_same_text_turned_round() -> None:
     for each in (forward, backward):
         assert (each.training.seed, each.training.max_minutes) == (DIVERSE.training.seed + 200, 3.0)
         assert each.diversification == DiversificationConfig()
-    own = replace(DIVERSE, diversification=DiversificationConfig(models=1), training=TrainingConfig(max_minutes=7.0))
-    assert teacher_config(own, data, "forward_1").training.max_minutes == 7.0
+    own = TrainingConfig(max_minutes=7.0, last_from=0.8)
+    alone = replace(DIVERSE, diversification=DiversificationConfig(models=1), training=own)
+    assert teacher_config(alone, data, "forward_1").training.max_minutes == 7.0
+    assert teacher_config(alone, data, "forward_1").training.last_from == 1, "there is no other text"
     back = replace(DIVERSE, back_translation=BackTranslationConfig(monolingual="m", reverse_model="r"))
     learnt = teacher_config(back, data, "forward_1", synthetic_corpora(back, FOLDER))
     assert learnt.tokenizer.user_symbols == ("<bt>",), "it is the tokenizer of all"

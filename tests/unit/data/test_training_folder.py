@@ -123,14 +123,16 @@ def test_a_curriculum_loses_the_corpora_of_which_nothing_is_left(config: Config,
 
 
 @pytest.mark.parametrize(("weights", "left"), [((1.0, 0.5), (0.5,)), ((1.0, 0.0), ())])
-def test_the_risk_loses_the_corpora_of_which_nothing_is_left(
+def test_the_parts_of_training_lose_the_corpora_of_which_nothing_is_left(
     config: Config, tmp_path: Path, weights: tuple[float, ...], left: tuple[float, ...]
 ) -> None:
     first, second = config.data.train
     nothing = replace(first, prepare=replace(config.prepare, max_characters=1))
-    data = replace(config.data, train=(nothing, second), risk_weights=weights)
-    make_ready(replace(config, data=data), tmp_path / "out")
-    assert load_config(tmp_path / "out/config.toml").data.risk_weights == left
+    data = replace(config.data, train=(nothing, second), risk_weights=weights, last_weights=weights)
+    training = replace(config.training, last_from=0.8)
+    make_ready(replace(config, data=data, training=training), tmp_path / "out")
+    ready = load_config(tmp_path / "out/config.toml")
+    assert ready.data.risk_weights == ready.data.last_weights == left
 
 
 def test_same_input_same_bytes_and_nothing_twice(

@@ -228,16 +228,25 @@ def test_the_risk_has_batches_and_weights_of_its_own(tmp_path, tokenizer) -> Non
     feed = feed_for(replace(config, data=replace(config.data, risk_weights=(2.0, 0.0))), tokenizer)
     assert texts_of(feed, tokenizer, 1) == Counter(LINES)
     feed.step(Position(2))
-    feed.begin_risk()
+    feed.begin_part(is_last=False, minimises_risk=True)
     works = epoch_of(feed, 2)
     assert max(batch.source.numel() for work in works for batch in work.batches) <= 40
     assert texts_of(feed, tokenizer, 2) == Counter(LINES[::2] * 2)
 
 
+def test_the_last_part_has_weights_of_its_own(tmp_path, tokenizer) -> None:
+    config = config_for(tmp_path, weights=(1.0, 1.0), last_from=0.5)
+    feed = feed_for(replace(config, data=replace(config.data, last_weights=(1.0, 0.0))), tokenizer)
+    assert texts_of(feed, tokenizer, 0) == Counter(LINES)
+    feed.begin_part(is_last=True, minimises_risk=False)
+    assert texts_of(feed, tokenizer, 1) == Counter(LINES[::2])
+
+
 def test_parts_of_which_no_pair_comes_are_refused_before_the_first_step(tmp_path, tokenizer) -> None:
-    config = config_for(tmp_path, weights=(1.0, 1.0), minimum_risk=1.0)
+    config = config_for(tmp_path, weights=(1.0, 1.0), minimum_risk=1.0, last_from=0.5)
     changes = (
         ("data.risk_weights", {"risk_weights": (0.001, 0.0)}),
+        ("data.last_weights", {"last_weights": (0.0, 0.001)}),
         ("data.curriculum.weights", {"curriculum": (CurriculumConfig(weights=(0.0, 0.001)),)}),
     )
     for name, change in changes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import CorpusConfig, CurriculumConfig, DataConfig
+from seq2seq.config import Config, CorpusConfig, CurriculumConfig, DataConfig
 from seq2seq.errors import ConfigError
 from seq2seq.training.mixture import tempered, weights_in
 
@@ -45,8 +47,18 @@ def test_a_stage_ends_after_its_epochs_and_the_last_one_does_not() -> None:
 def test_the_risk_may_have_weights_of_its_own() -> None:
     stages = (CurriculumConfig(weights=(1.0, 1.0)),)
     data = DataConfig(train=TWO, curriculum=stages, risk_weights=(0.0, 3.0))
-    assert [weights_in(7, data, [1, 1], minimises_risk) for minimises_risk in (False, True)] == [[1.0, 1.0], [0.0, 3.0]]
+    for is_last in (False, True):
+        assert weights_in(7, data, [1, 1], is_last, minimises_risk=False) == [1.0, 1.0]
+        assert weights_in(7, data, [1, 1], is_last, minimises_risk=True) == [0.0, 3.0]
     assert weights_in(7, DataConfig(train=TWO), [1, 1], minimises_risk=True) == [2.0, 0.5]
+
+
+def test_the_last_part_has_its_weights_and_the_risk_them_if_it_has_none_of_its_own() -> None:
+    data = DataConfig(train=TWO, last_weights=(1.0, 0.0))
+    assert [weights_in(3, data, [1, 1], is_last) for is_last in (False, True)] == [[2.0, 0.5], [1.0, 0.0]]
+    assert weights_in(3, data, [1, 1], is_in_last_part=True, minimises_risk=True) == [1.0, 0.0]
+    own = replace(data, risk_weights=(0.0, 1.0))
+    assert weights_in(3, own, [1, 1], is_in_last_part=True, minimises_risk=True) == [0.0, 1.0]
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
@@ -57,6 +69,10 @@ def test_what_does_not_fit_together_is_refused() -> None:
     for wrong in ((1.0,), (0.0, 0.0)):
         with pytest.raises(ConfigError, match=r"one for each of the 2 corpora of `data.train`, and one of them over 0"):
             DataConfig(train=PLAIN, risk_weights=wrong)
+        with pytest.raises(ConfigError, match=r"`data.last_weights` = .*: one for each of the 2 corpora"):
+            DataConfig(train=PLAIN, last_weights=wrong)
+    with pytest.raises(ConfigError, match=r"`data.last_weights` = \[1.0, 0.0\]: never hold; set `training.last_from`"):
+        Config(data=DataConfig(train=PLAIN, last_weights=(1.0, 0.0)))
     with pytest.raises(ConfigError, match=r"`data.risk_weights` = -1.0"):
         DataConfig(train=PLAIN, risk_weights=(1.0, -1.0))
     with pytest.raises(ConfigError, match="name a weight over 0"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from seq2seq.config import TrainingConfig
-from seq2seq.training.schedule import learning_rate, minimises_risk
+from seq2seq.training.schedule import is_in_last_part, learning_rate, minimises_risk
 
 
 def rate(step: int, **settings: object) -> float:
@@ -62,6 +62,15 @@ def test_the_risk_is_minimised_in_the_last_part() -> None:
     assert minimises_risk(limited, 90)
     assert not minimises_risk(replace(config, minimum_risk=0.0), 100)
     assert minimises_risk(replace(config, risk_from=0.0), 1)
+
+
+def test_the_last_part_begins_at_a_share_of_the_steps_or_the_time() -> None:
+    config = TrainingConfig(steps=100, warmup_steps=0, last_from=0.8)
+    assert [is_in_last_part(config, step) for step in (1, 80, 81, 100)] == [False, False, True, True]
+    limited = replace(config, max_minutes=10)
+    assert [is_in_last_part(limited, 1, seconds) for seconds in (0, 479, 480, 1000)] == [False, False, True, True]
+    assert not is_in_last_part(replace(config, last_from=1.0), 100)
+    assert learning_rate(config, 90) == learning_rate(replace(config, last_from=1.0), 90)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])

@@ -191,11 +191,21 @@ def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path
 
 
 # Before the break, which is after step 2, and after it.
+@pytest.mark.parametrize("last_from", [1.0, 0.2, 0.7])
 @pytest.mark.parametrize(("risk_from", "risk_batch_tokens"), [(0.0, 0), (0.1, 40), (0.6, 40)])
 def test_what_is_dropped_at_random_is_the_same_after_resuming(
-    config: Config, tmp_path: Path, risk_from: float, risk_batch_tokens: int, monkeypatch: pytest.MonkeyPatch
+    config: Config,
+    tmp_path: Path,
+    risk_from: float,
+    risk_batch_tokens: int,
+    last_from: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     risk = {"minimum_risk": 0.5, "risk_from": risk_from, "risk_candidates": 3, "risk_batch_tokens": risk_batch_tokens}
+    if last_from < 1:
+        train_twice = (*config.data.train, replace(config.data.train[0], weight=0.5))
+        data = replace(config.data, train=train_twice, last_weights=(1.0, 0.0))
+        config = replace(config, data=data, training=replace(config.training, last_from=last_from))
     drops = risk | {"layer_drop": 0.5, "source_word_dropout": 0.1, "target_word_dropout": 0.1, "r_drop": 1.0}
     deep = replace(config, model=replace(config.model, encoder_layers=3, decoder_layers=2))
     run, broken = (tmp_path / name for name in ("run", "broken"))
@@ -236,6 +246,21 @@ def test_batches_have_another_size_while_the_risk_is_minimised(config: Config, t
     assert [tokens <= 40 for tokens in tokens_of_steps(run)][6:] == [False] * 2 + [True] * 8
     info = read_info(checkpoints(run)[-1])
     assert (info.epoch, info.batches_in_epoch, info.minimises_risk) == (3, 8, True)
+
+
+def test_the_last_part_is_of_the_corpora_that_have_weights_then(config: Config, tmp_path: Path, capsys) -> None:
+    other = replace(config.data.train[0], source=config.data.train[0].target, target=config.data.train[0].source)
+    data = replace(config.data, train=(*config.data.train, other), last_weights=(1.0, 0.0))
+    settings = {"steps": 8, "last_from": 0.5, "log_every": 1}
+    longer = replace(config, data=data, training=replace(config.training, **settings))
+    run = train(longer, tmp_path / "run", device="cpu")
+    assert "from step 5 on, corpora have the weights [1.0, 0.0]" in capsys.readouterr().err
+    info = read_info(checkpoints(run)[-1])
+    assert (info.epoch, info.batches_in_epoch, info.in_last_part) == (2, 1, True), "after an epoch of the one alone"
+    # Made longer, it goes on with both corpora, and ends with the one again.
+    train(with_training(longer, steps=20), run, device="cpu", resume=True)
+    assert "from step 11 on, corpora have the weights" in capsys.readouterr().err
+    assert read_info(checkpoints(run)[-1]).in_last_part
 
 
 def tokens_of_steps(run: Path) -> list[int]:
