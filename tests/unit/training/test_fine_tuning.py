@@ -256,7 +256,7 @@ def test_a_base_that_is_named_from_here_is_the_same_when_training_goes_on(
     monkeypatch.chdir(trained_run.parent)
     train(tune(initialise_from=trained_run.name), tmp_path / "run", device="cpu")
     run = train(tune(initialise_from=trained_run.name, steps=7), tmp_path / "run", device="cpu", resume=True)
-    assert load_model(run).checkpoint.name == "step_00000007" or (run / "checkpoints/step_00000007").exists()
+    assert (run / "checkpoints/step_00000007").exists()
 
 
 def test_without_the_frozen_weights_the_remedy_is_not_another_checkpoint(tune, tmp_path: Path) -> None:
