@@ -22,7 +22,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 # What separates words stays a separator; the rest, and a byte order mark inside text, says nothing.
 _CONTROL_TABLE = {code: " " if chr(code).isspace() else None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
 
-_TAG = re.compile(r"<\S+>\s+")  # of a direction, before a source
+_TAG = re.compile(r"^<\S+>\s+")  # of a direction, before a source
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _NUMBER = re.compile("0+")
 _MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
@@ -201,7 +201,7 @@ def _digest_without_tag(text: str) -> int:
 
 
 def _without_tag(text: str) -> str:
-    return _TAG.sub("", text, count=1) if text.startswith("<") else text
+    return _TAG.sub("", text) if text.startswith("<") else text
 
 
 def split_held_out(
