@@ -76,6 +76,9 @@ def evaluate(
     from seq2seq import evaluation
 
     sources, *targets = evaluation.read_parallel(source, *references)
+    limit = evaluation.MAX_RESAMPLED_SENTENCES
+    if len(sources) > limit:
+        complain(f"warning: {source}: {len(sources)} lines; over {limit} there are no intervals")
     for path, lines in zip(references, targets, strict=True):
         if evaluation.looks_tokenised(lines):
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
@@ -87,7 +90,7 @@ def evaluate(
     checkpoints, others = found[: len(runs)], found[len(runs) :]
     folders = [path if (path / "config.toml").exists() else resolve(path)[0] for path in checkpoints]
     configs = [_of_one(load_config(folder / "config.toml").decoding) for folder in folders]
-    refuse_idle(configs, decoding, reranks=rerank_by is not None)
+    refuse_idle(configs, decoding, rerank_by is not None, engine)
     for config in configs:  # of the last one, too, before the first translates
         with_decoding(config, decoding)
     rows: list[tuple[str, Scores]] = []

@@ -79,19 +79,21 @@ def _language(context: click.Context, parameter: click.Parameter, value: str) ->
     return value
 
 
-def with_decoding(config: DecodingConfig, options: Mapping[str, Any]) -> DecodingConfig:
-    """A run's decoding settings, with the options that were given laid over them.
+def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: bool = False) -> DecodingConfig:
+    """A run's decoding settings, with the options that were given laid over them; `reranks`: by a reverse model.
 
     Raises:
         ConfigError: if a value is out of bounds, or the values do not fit one another.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if given.get("n_best", 1) > config.beam_size and "beam_size" not in given:
-        given["beam_size"] = given["n_best"]  # asking for ten translations is asking for a beam that holds them
+    n_best = given.get("n_best", 1)
+    # Asking for ten translations is asking for a beam that holds them; one for candidates holds those in any case.
+    if n_best > given.get("beam_size", config.beam_size) and (reranks or "beam_size" not in given):
+        given["beam_size"] = n_best
     return dataclasses.replace(config, **given)
 
 
-def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], reranks: bool) -> None:
+def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], reranks: bool, engine: str) -> None:
     """Refuse options that would do nothing in any of the runs with these settings; `reranks`: by a reverse model.
 
     Raises:
@@ -118,6 +120,7 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
         ("patience", searches, "--sample"),
         ("patience", is_wide, "a beam of 1"),
         ("length_penalty_form", penalises, "a length penalty of 0"),
+        ("seed", engine != "ctranslate2", "--engine ctranslate2, which draws by a generator of its own"),
     ):
         if name in given and not has_effect:
             raise ConfigError(f"--{name.replace('_', '-')} {given[name]}: does nothing with {cause}; leave it out")

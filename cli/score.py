@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from .options import PATH, language_option
-from .streams import complain
+from .streams import complain, stdin_bytes
+
+_STDIN = Path("standard input")  # as messages name it
 
 
 @click.command()
@@ -40,8 +43,8 @@ def score(
     """
     from seq2seq import evaluation
 
-    paths = [Path("/dev/stdin") if str(hypotheses) == "-" else hypotheses, *references, *baselines]
-    files = evaluation.read_parallel(*paths)
+    paths = [_STDIN if str(hypotheses) == "-" else hypotheses, *references, *baselines]
+    files = evaluation.read_parallel(*paths, read=_lines)
     for path, lines in zip(paths, files, strict=True):
         if evaluation.looks_tokenised(lines):
             complain(f"warning: {path}: looks tokenised; give raw text, or the scores cannot be compared with others")
@@ -63,3 +66,15 @@ def score(
     click.echo(evaluation.format_scores([(str(hypotheses), scores)]))
     if compared:
         click.echo("\n" + evaluation.format_comparisons(compared))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file, or of standard input, which is held to what files are."""
+    from seq2seq.data.corpus import read_lines
+    from seq2seq.data.unpacking import decode_line
+
+    if path is not _STDIN:
+        yield from read_lines(path)
+        return
+    for number, line in enumerate(stdin_bytes(), 1):
+        yield decode_line(line.removesuffix(b"\n"), path, number)

@@ -10,14 +10,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def complain(message: str) -> None:
     """Write one line on stderr, after the name of the program."""
-    with suppress(BrokenPipeError):
+    try:
         sys.stderr.write(f"seq2seq: {' '.join(message.splitlines())}\n")
         sys.stderr.flush()
+    except (OSError, ValueError):  # a full disk, or nobody reads: work that goes well is not ended by it
+        _drop(sys.stderr)
 
 
 def stdin_lines() -> Iterator[str]:
@@ -27,7 +29,7 @@ def stdin_lines() -> Iterator[str]:
     that names the first such line. (A file, which can be mended and read again, is refused instead.)
     """
     bad = 0
-    for number, raw in enumerate(_stdin(), 1):
+    for number, raw in enumerate(stdin_bytes(), 1):
         line = raw.removesuffix(b"\n")
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -48,7 +50,7 @@ def stdin_lines() -> Iterator[str]:
 @contextmanager
 def line_writer(path: Path | None) -> Iterator[Callable[[str], None]]:
     """A function that writes a line: to a file, which appears when it is complete, or to standard output, at once."""
-    if path is None or str(path) == "-":
+    if path is None or str(path) == "-" or _is_stdout(path):
         yield _write_to_stdout
         return
     from seq2seq.data.corpus import check_uncompressed
@@ -75,13 +77,10 @@ def drop_stdout() -> None:
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
+        _drop(sys.stdout)
 
 
-def _stdin() -> Iterable[bytes]:
+def stdin_bytes() -> Iterable[bytes]:
     """Standard input by lines of bytes.
 
     It is opened anew: a thread may wait for input when the program ends, and the interpreter must then not find the
@@ -92,6 +91,24 @@ def _stdin() -> Iterable[bytes]:
     except OSError:  # not a real file in tests
         return sys.stdin.buffer
     return open(number, "rb", closefd=False)
+
+
+def _is_stdout(path: Path) -> bool:
+    """Whether a path, such as /dev/stdout, is where standard output goes: a file that must not be replaced, then.
+
+    Others write to it as well.
+    """
+    with suppress(OSError, ValueError):
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    return False
+
+
+def _drop(stream: IO[str]) -> None:
+    """Have what is written to a stream go nowhere, from here on."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def _write_to_stdout(line: str) -> None:

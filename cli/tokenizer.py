@@ -57,12 +57,13 @@ def _setting(name: str, flag: str = "", **attributes: Any) -> Callable[[Any], An
 def train(files: tuple[Path, ...], output: Path, separate: bool, overwrite: bool, **settings: Any) -> None:
     """Train a tokenizer on text FILEs, one sentence a line (.gz too), into a folder."""
     from seq2seq.data.corpus import read_lines
-    from seq2seq.data.tokenizer import train_tokenizer
+    from seq2seq.data.tokenizer import check_output, train_tokenizer
 
     has_sides = separate or settings["fold_source_case"]
     if has_sides and len(files) != 2:
         option = "--separate" if separate else "--fold-source-case"
         raise click.UsageError(f"{option} needs exactly two files, source and target; got {len(files)}")
+    check_output(output)
     if not overwrite and output.is_dir() and any(output.iterdir()):
         raise TokenizerError(f"{output}: exists already; name another --output, or replace it with --overwrite")
     config = TokenizerConfig(joint=not separate, **settings)

@@ -72,8 +72,9 @@ def translate(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble([run, *ensemble], device, engine)
-    refuse_idle([loaded.config.decoding], decoding, reranks=rerank_by is not None)
-    config = with_decoding(loaded.config.decoding, decoding)
+    reranks = rerank_by is not None
+    refuse_idle([loaded.config.decoding], decoding, reranks, engine)
+    config = with_decoding(loaded.config.decoding, decoding, reranks)
     plain = _moses if config.n_best > 1 else _text
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None

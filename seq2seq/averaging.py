@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import checkpoints, read_info, read_weights, save_checkpoint, scored
+from seq2seq.checkpoint import check_tokenizer, checkpoints, read_info, read_weights, save_checkpoint, scored
 from seq2seq.config import Config, TrainingConfig, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
@@ -38,10 +38,14 @@ def average(
 
     Raises:
         CheckpointError: if the run has too few checkpoints, or the mean cannot be written.
+        CheckpointError, TokenizerError: if the tokenizer is not that of the training, or damaged.
     """
     run = Path(run)
     config = load_config(run / "config.toml")
     chosen = _choose(run, config.training, last, best)
+    tokenizer = Tokenizer.load(run / "tokenizer")
+    for folder in chosen:
+        check_tokenizer(tokenizer, folder)
     mean: dict[str, Tensor] = {}
     for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
         for name, tensor in read_weights(folder).items():
@@ -50,11 +54,8 @@ def average(
     with torch.no_grad():
         for name, parameter in parameters_of(model).items():
             parameter.copy_(mean[name])
-    tokenizer = Tokenizer.load(run / "tokenizer")
-    newest = read_info(chosen[-1])
     info = replace(
-        newest,
-        tokenizer_hash=tokenizer.hash,
+        read_info(chosen[-1]),
         averaged=[folder.name for folder in chosen],
         validation=validate(model, config, tokenizer) if validate else None,
     )
@@ -64,6 +65,8 @@ def average(
 
 def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | None) -> list[Path]:
     folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
+    if not folders:
+        raise CheckpointError(f"{run}: has no checkpoint of a training to average; name a run that was trained here")
     if best is not None:
         validated = scored(folders, config.validation_metric)
         if len(validated) < best:
@@ -75,7 +78,7 @@ def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | Non
     else:
         folders = folders[-config.keep_checkpoints :]  # without an old best one that was kept beside the latest
     wanted = last or best or len(folders)
-    if len(folders) < wanted or not folders:
+    if len(folders) < wanted:
         raise CheckpointError(
             f"{run}: {wanted} checkpoints to average but {len(folders)} of the latest there; "
             "ask for fewer, or train with a larger training.keep_checkpoints"

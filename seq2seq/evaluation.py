@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -187,15 +187,15 @@ def sentence_chrf(hypotheses: Sequence[str], reference: Sequence[str]) -> list[f
     return [float(measure.sentence_score(hypothesis, [expected]).score) for hypothesis, expected in pairs]
 
 
-def read_parallel(*paths: Path) -> list[list[str]]:
-    """The lines of files that belong together line by line.
+def read_parallel(*paths: Path, read: Callable[[Path], Iterable[str]] | None = None) -> list[list[str]]:
+    """The lines of files that belong together line by line; `read` gives those of one, by itself `corpus.read_lines`.
 
     Raises:
         DataError: if a file is empty, cannot be read as UTF-8 text, or has another number of lines than the first.
     """
     from seq2seq.data.corpus import read_lines
 
-    files = [list(read_lines(path)) for path in paths]
+    files = [list((read or read_lines)(path)) for path in paths]
     for path, lines in zip(paths, files, strict=True):
         if not lines:
             raise DataError(f"{path}: is empty; expected one sentence on each line")

@@ -57,6 +57,10 @@ class CandidateEngine:
         """
         if self._reverse is not None and config.mbr != "off":
             raise DecodingError(f"`decoding.mbr` = {config.mbr}: a reverse model chooses already; leave one out")
+        if self._reverse is not None and config.n_best > config.candidates:
+            raise DecodingError(
+                f"`decoding.n_best` = {config.n_best}: is over `decoding.candidates` = {config.candidates}"
+            )
         self._engine.check(self._settings(config))
 
     def prepare(self, config: DecodingConfig) -> None:

@@ -68,7 +68,6 @@ class Ctranslate2Engine:
         except (RuntimeError, ValueError) as error:
             remedy = "use --device cpu" if chosen.type == "cuda" else "export the run again"
             raise DecodingError(f"{folder}: ctranslate2 cannot load it on {chosen}: {error}; {remedy}") from None
-        self._set_seed = ctranslate2.set_random_seed
 
     def check(self, config: DecodingConfig) -> None:
         """Refuse settings that CTranslate2 does not have.
@@ -91,14 +90,12 @@ class Ctranslate2Engine:
             raise DecodingError(_unknown("patience", config.patience, "it finds a beam of hypotheses at least"))
         if config.sample and config.top_k == 1 and rows_of_each(config) > 1:
             raise DecodingError(_unknown("top_k", config.top_k, "it draws several samples from two tokens or more"))
-        if config.sample:
-            self._set_seed(config.seed % 2**32)
 
     def prepare(self, config: DecodingConfig) -> None:
         """Be ready already."""
 
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
-        """The hypotheses of each task, best first; samples are drawn by CTranslate2's own generator."""
+        """The hypotheses of each task, best first; samples are drawn by its own generator, whatever `seed`."""
         found = self._search(tasks, config, max(task.greatest for task in tasks))
         never = set(self._tokenizer.never_output)
         for i, (task, hypotheses) in enumerate(zip(tasks, found, strict=True)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,40 +17,25 @@ from seq2seq.model.transformer import Transformer
 _POSITIONS = 1024  # whose logits over the vocabulary are in memory at once
 
 
-def score_pairs(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    pairs: Sequence[tuple[str, str]],
-    batch_tokens: int = 4096,
-    progress: Callable[[int], object] | None = None,
-) -> list[float]:
-    """The log-probability of each target given its source, in nats, its end token included.
-
-    Args:
-        model: the model, which is put into evaluation mode.
-        tokenizer: its tokenizer. A target is scored in its best segmentation; search may have found it in another.
-        pairs: source and target texts.
-        batch_tokens: tokens scored together, padding included, at most.
-        progress: is called with the number of pairs scored since the last call.
-
-    Raises:
-        DecodingError: if a side of a pair is longer than the model takes.
-    """
-    sources = tokenizer.encode_source([source for source, _ in pairs])
-    targets = tokenizer.encode_target([target for _, target in pairs])
-    return score_tokens(model, tokenizer, sources, targets, batch_tokens, progress)
-
-
 def score_tokens(
     model: Transformer,
     tokenizer: Tokenizer,
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
     batch_tokens: int = 4096,
-    progress: Callable[[int], object] | None = None,
 ) -> list[float]:
-    """`score_pairs` of token ids, both sides with the final end token and without the start token."""
-    found = token_log_probs(model, tokenizer, sources, targets, batch_tokens, progress)
+    """The log-probability of each target given its source, in nats, its end token included.
+
+    Args:
+        model: the model, which is put into evaluation mode.
+        tokenizer: its tokenizer.
+        sources, targets: token ids, both with the final end token and without the start token.
+        batch_tokens: tokens scored together, padding included, at most.
+
+    Raises:
+        DecodingError: if a side of a pair is longer than the model takes.
+    """
+    found = token_log_probs(model, tokenizer, sources, targets, batch_tokens)
     return [float(log_probs.sum()) for log_probs in found]
 
 
@@ -61,7 +46,6 @@ def token_log_probs(
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
     batch_tokens: int = 4096,
-    progress: Callable[[int], object] | None = None,
 ) -> list[NDArray[np.float64]]:
     """The log-probability of each token of each target, `(T,)` in nats; arguments as in `score_tokens`."""
     examples = Examples(TokenSequences.of(sources), TokenSequences.of(targets))
@@ -85,8 +69,6 @@ def token_log_probs(
         ends = np.cumsum(batch.target_mask.sum(dim=1).cpu().numpy())
         for index, row in zip(indices, np.split(log_probs, ends[:-1]), strict=True):
             found[index] = row
-        if progress is not None:
-            progress(len(indices))
     return found
 
 

@@ -50,7 +50,8 @@ class Translator:
 
     What comes out for a sentence depends on that sentence and the settings (and in sampling on its place in the input),
     not on the sentences beside it or the size of batches; but in int8 and with shortlists, where a batch is rounded and
-    has its tokens chosen as a whole. A model works on the device that it is on.
+    has its tokens chosen as a whole, and samples of CTranslate2, which are others each time. A model works on the
+    device that it is on.
 
     Attributes:
         engine, tokenizer: what it translates with.

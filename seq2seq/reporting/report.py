@@ -15,7 +15,7 @@ from seq2seq.decoding.engine import TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
 from seq2seq.decoding.translator import Translation, Translator
-from seq2seq.errors import DataError
+from seq2seq.errors import DataError, DecodingError
 from seq2seq.evaluation import Scores, looks_tokenised, read_parallel
 from seq2seq.files import atomic_write, check_writable
 from seq2seq.reporting.attention_pictures import Picture, attention_figures, pictures
@@ -186,6 +186,8 @@ def _translator(run: Run, how: Translating) -> tuple[Translator, str]:
     loaded = load_ensemble([checkpoint, *how.ensemble], how.device)
     config = replace(loaded.config.decoding, n_best=1)
     if how.beam_size is not None:
+        if config.sample:
+            raise DecodingError(f"--beam-size {how.beam_size}: does nothing for {run.path}, which samples; omit it")
         config = replace(config, beam_size=how.beam_size)
     origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
     if how.ensemble:

@@ -151,8 +151,9 @@ def test_closed_streams(script, trained_run, corpus, tmp_path):
         shell = ["sh", "-c", f'"$@" {redirection}', "sh", script, *map(str, arguments)]
         return subprocess.run(shell, input=b"ab\n\xff b\ncd\n", capture_output=True, check=False)
 
-    done = run("2>&-", "translate", trained_run)
-    assert done.returncode == 0 and done.stdout.count(b"\n") == 3
+    for nowhere in ("2>&-", *(["2>/dev/full"] if Path("/dev/full").exists() else [])):
+        done = run(nowhere, "translate", trained_run)
+        assert done.returncode == 0 and done.stdout.count(b"\n") == 3
     score = ("score", corpus / "test.en", "--reference", corpus / "test.en")
     for command in (("translate", trained_run), ("settings",), score, (*score, "--json")):
         done = run(">&-", *command)
@@ -179,7 +180,7 @@ def test_results_are_utf_8_in_every_locale(script, corpus, tmp_path, encoding):
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus, monkeypatch):
-    def imported(*arguments):
+    def imported(*arguments, **options):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
@@ -210,6 +211,13 @@ def test_a_test_set_too_large_for_tests_is_scored(seq2seq, corpus, monkeypatch, 
     assert "20 lines; over 19 there are no intervals and tests; for baselines, compare a part" in outcome.stderr
 
 
+def test_evaluating_says_so_too(seq2seq, corpus, trained_run, monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_RESAMPLED_SENTENCES", 19)
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    outcome = seq2seq("evaluate", trained_run, *files)
+    assert outcome.status == 0 and "test.de: 20 lines; over 19 there are no intervals" in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -224,7 +232,7 @@ def test_options_that_do_nothing_are_refused(seq2seq, trained_run, options, told
     assert outcome.status == 1 and told in outcome.stderr and outcome.stdout == b""
 
 
-def test_patience_has_an_effect_where_the_beam_is_widened(seq2seq, trained_run):
+def test_patience_is_taken_where_the_beam_is_widened(seq2seq, trained_run):
     options = ("--beam-size", 1, "--patience", 2, "--mbr", "chrf", "--candidates", 4)
     assert seq2seq("translate", trained_run, *options, stdin=b"ab\n").status == 0
 
@@ -266,6 +274,26 @@ def test_translations_are_scored_from_a_pipe(script, corpus):
         [script, "score", "-", "--reference", reference], input=reference.read_bytes(), capture_output=True, check=True
     )
     assert b"100.00" in piped.stdout and not piped.stderr
+    bad = subprocess.run(
+        [script, "score", "-", "--reference", reference], input=b"a\n\xff\n", capture_output=True, check=False
+    )
+    assert bad.returncode == 1 and b"standard input:2: not UTF-8 (byte 0xff" in bad.stderr
+
+
+def test_standard_streams_are_not_opened_anew(script, corpus, trained_run, tmp_path):
+    """A shell's redirection is theirs who share it: what was read before is not read again, nor replaced."""
+    (tmp_path / "in").write_bytes(b"header\n" + (corpus / "valid.en").read_bytes())
+    shell = ["sh", "-c", '{ read -r header; "$@"; } < "$0"', str(tmp_path / "in")]
+    done = subprocess.run(
+        [*shell, script, "score", "-", "--reference", str(corpus / "valid.en")], capture_output=True, check=True
+    )
+    assert b"100.00" in done.stdout
+    (tmp_path / "in").write_text("ab\n")
+    shell = ["sh", "-c", '{ echo head; "$@"; echo foot; } > "$0"', str(tmp_path / "all")]
+    translate = ("translate", trained_run, "--input", tmp_path / "in", "--output", "/dev/stdout")
+    subprocess.run([*shell, script, *map(str, translate)], check=True)
+    lines = (tmp_path / "all").read_text().splitlines()
+    assert (len(lines), lines[0], lines[2]) == (3, "head", "foot")
 
 
 def test_a_mistake_in_an_override_is_not_said_of_the_file(seq2seq, tmp_path):
@@ -552,6 +580,14 @@ def test_average_is_a_checkpoint_to_translate_with(process, seq2seq, trained_run
     assert len(seq2seq("translate", outcome.lines[0], stdin=sentences).lines) == 20
     of_one = seq2seq("average", outcome.lines[0])
     assert of_one.status == 1 and f"is one checkpoint; name its run, {run}" in of_one.stderr
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(text.replace("valid.de", "gone.de"), encoding="utf-8")
+    elsewhere = seq2seq("average", run, "--last", 1)
+    assert elsewhere.status == 0 and "warning: the mean is not validated: " in elsewhere.stderr
+    for folder in checkpoints(run):
+        shutil.rmtree(folder)
+    without = seq2seq("average", run)
+    assert without.status == 1 and f"{run}: has no checkpoint of a training to average" in without.stderr
 
 
 # --- decoding for quality
@@ -618,6 +654,10 @@ def test_a_run_that_translates_back_chooses(seq2seq, trained_run, turned_run, co
     assert [row["checkpoint"].rpartition(", ")[2] for row in rows] == ["reverse weight 0", "reverse weight 2"]
     (alone,) = json.loads(seq2seq("evaluate", trained_run, *options, "--reverse-weight", 2, *files, "--json").stdout)
     assert alone["bleu"] == rows[1]["bleu"]
+    narrow = seq2seq("translate", trained_run, *options, "--n-best", 4, "--beam-size", 2, stdin=b"abc\n")
+    assert narrow.status == 0 and len(narrow.lines) > 2
+    outcome = seq2seq("translate", trained_run, *options, "--n-best", 9, stdin=source)
+    assert outcome.status == 1 and "`decoding.n_best` = 9: is over `decoding.candidates` = 4" in outcome.stderr
     outcome = seq2seq("translate", trained_run, "--rerank-by", trained_run, stdin=source)
     assert (outcome.status, outcome.stdout) == (1, b"") and "translates de to en" in outcome.stderr
     both = ("--reverse-weights", "1", "--reverse-weight", 2)
@@ -631,6 +671,8 @@ def test_what_an_engine_cannot_is_refused_by_name(seq2seq, trained_run):
     options = ("--engine", "ctranslate2", "--mbr", "chrf", "--sample", "--epsilon", 0.02)
     outcome = seq2seq("translate", trained_run, *options, stdin=b"a\n")
     assert outcome.status == 1 and "`decoding.epsilon` = 0.02: the ctranslate2 engine cannot" in outcome.stderr
+    outcome = seq2seq("translate", trained_run, *options[:5], "--seed", 1, stdin=b"a\n")
+    assert outcome.status == 1 and "--seed 1: does nothing with --engine ctranslate2" in outcome.stderr
     outcome = seq2seq("translate", trained_run, *options[:5], "--candidates", 4, stdin=b"abc de\n\n")
     assert outcome.status == 0 and len(outcome.lines) == 2
 

@@ -122,6 +122,12 @@ def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
         average(run, last=5)
     with pytest.raises(CheckpointError, match="5 best checkpoints to average but 3 of the 3 there are validated"):
         average(run, best=5)
+    for folder in checkpoints(run):
+        (folder / "checkpoint.json").write_text(
+            (folder / "checkpoint.json").read_text(encoding="utf-8").replace(tokenizer.hash, "0" * 64), encoding="utf-8"
+        )
+    with pytest.raises(CheckpointError, match="trained with tokenizer 000000000000, but the run's is"):
+        average(run, last=2)
 
 
 def test_the_mean_that_the_recipe_asks_for_is_what_a_run_means(run: Path, tokenizer: Tokenizer) -> None:

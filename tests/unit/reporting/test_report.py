@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from strict_html import Page, loads, text_of
 
+from seq2seq.config import DecodingConfig, load_config, save_config
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import DataError
+from seq2seq.errors import DataError, DecodingError
 from seq2seq.reporting.report import Texts, Translating, write_report
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & </section>"
 GREEDY = Translating(beam_size=1, device="cpu")
+WIDE = Translating(beam_size=3, device="cpu")
 
 
 def sections(html: str) -> list[str]:
@@ -118,8 +120,17 @@ def test_mistakes_leave_nothing_behind(corpus: Path, trained_run: Path, tmp_path
     with pytest.raises(DataError, match="4 systems"):
         write_report([], output, Texts(systems=[(str(i), corpus / "test.en") for i in range(4)]))
     with pytest.raises(DataError, match="nothing is translated without --source"):
-        write_report([trained_run], output, translating=Translating(beam_size=3))
+        write_report([trained_run], output, translating=WIDE)
     assert not output.parent.exists()
+
+
+def test_a_beam_is_refused_for_a_run_that_samples(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "sampling")
+    config = load_config(tmp_path / "sampling/config.toml")
+    save_config(replace(config, decoding=DecodingConfig(sample=True)), tmp_path / "sampling/config.toml")
+    with pytest.raises(DecodingError, match=r"--beam-size 3: does nothing for .*sampling, which samples"):
+        write_report([tmp_path / "sampling"], tmp_path / "r.html", Texts(source=corpus / "test.de"), WIDE)
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_nothing_but_a_page_is_replaced(corpus: Path, tmp_path: Path) -> None:
