@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,21 +20,33 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="CONFIG_OR_RECIPE")
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="The folder to make.")
+@click.option("--run", type=PATH, metavar="RUN", help="Where a recipe's corpus is fetched to.  [default: in runs]")
 @click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching a recipe's corpus.")
 @set_option
-def prepare(*, name: str, output: Path, data: Path | None, overrides: tuple[str, ...]) -> None:
+def prepare(*, name: str, output: Path, run: Path | None, data: Path | None, overrides: tuple[str, ...]) -> None:
     """Filter the training corpora of a config as its [prepare] says, and tokenise them, whatever their size.
 
     CONFIG_OR_RECIPE is the path of a TOML file, or one of `seq2seq recipe list`, whose corpus is fetched to
-    runs/RECIPE, where `seq2seq recipe run` finds it; if it has no validation or test text, some is held out there.
+    runs/RECIPE, or RUN, where `seq2seq recipe run` finds it; if it has no validation or test text, some is held out
+    there.
     `seq2seq train DIR/config.toml` begins to train on what was prepared at once; DIR can be moved. DIR/train is a data
     set, should another config want it (`[[data.train]]` with `path`). DIR/report.html says what each filter dropped,
     with samples, and what the tokenizer makes of the rest, DIR/prepare.lock.json what all was made from. What was
     killed goes on where it was when the same command runs again; what is done already is not done again.
     """
+    from seq2seq.config import NO_STAGES
     from seq2seq.data.training_folder import make_ready
+    from seq2seq.errors import RecipeError, TrainingError
 
-    loaded = config_of(name, overrides, data, cleaned=False)
+    try:
+        loaded = config_of(name, overrides, data, run=run, cleaned=False)
+    except (RecipeError, TrainingError) as error:  # which say what helps a recipe's own command
+        told = str(error).replace("another --output", "another --run")
+        raise RecipeError(re.sub(", or --overwrite (it|to train anew)", "", told)) from None
+    if run is not None and not (run / "raw").exists():
+        raise click.UsageError(f"--run {run}: {name} is no recipe, whose corpus would go there; leave it out")
+    if idle := [stage for stage, settings in NO_STAGES.items() if getattr(loaded, stage) != settings]:
+        complain(f"warning: {name}: [{idle[0]}] makes no text here; `seq2seq recipe run` does it")
     with _Bars() as bars:
         done = make_ready(loaded, output, bars.update)
     if done.was_there:

@@ -226,8 +226,13 @@ class Pipeline:
                 fetch_by_script(self.script, self.config, folder)
 
     def prepare(self) -> None:
-        """Write `data/`: cleaned training text, and validation and test text, held out where `raw/` has none."""
-        prepare_text(self.config, self.folder, self.settings.cleaning(), self.report)
+        """Write `data/`: cleaned training text, and validation and test text, held out where `raw/` has none.
+
+        Raises:
+            RecipeError: if the run was trained on other text, which stays then: new test text may be of what it knows.
+        """
+        cleaning = self.settings.cleaning()
+        prepare_text(self.config, self.folder, cleaning, self.report, check=self.trainings.refuse_to_replace_text)
 
     def synthesise(self, corpus: SyntheticCorpus) -> None:
         """Write a corpus that a run translates, cleaned like all training text, to a folder of its name."""

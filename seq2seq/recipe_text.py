@@ -20,7 +20,11 @@ from seq2seq.run_folder import RunFolder
 
 
 def prepare_text(
-    config: Config, run: RunFolder, cleaning: tuple[PrepareConfig, ...], report: Callable[[str], None]
+    config: Config,
+    run: RunFolder,
+    cleaning: tuple[PrepareConfig, ...],
+    report: Callable[[str], None],
+    check: Callable[[Path], None],
 ) -> None:
     """Write `data/` from `raw/`: cleaned training text, and text to validate and test, held out where there is none.
 
@@ -29,6 +33,7 @@ def prepare_text(
         run: with `raw/` in it.
         cleaning: as `ways_of_cleaning` says.
         report: takes a line of progress.
+        check: looks at the folder of what was made before it takes the place of another; what it raises prevents that.
 
     Raises:
         RecipeError: if corpora are to be cleaned differently, and nothing says which pairs are whose.
@@ -58,6 +63,7 @@ def prepare_text(
         for name, held in held_out.items():
             for side, language in enumerate(languages):
                 write_lines(folder / f"{name}.{language}", (pair[side] for pair in held))
+        check(folder)
     report(f"{num_pairs:,} training pairs ({listed(counts)})")
     report(", ".join(f"{len(pairs):,} {name} pairs" for name, pairs in held_out.items()))
 

@@ -44,6 +44,20 @@ class Trainings:
         text = digests(self.settings.training_text())
         refuse_other_text(self.run, self.record.entries["train"].get("text"), text)
 
+    def refuse_to_replace_text(self, folder: Path) -> None:
+        """Refuse new text in the place of that of the run's own training, unless that is to be discarded.
+
+        Args:
+            folder: where the new text is.
+
+        Raises:
+            RecipeError: which names the run.
+        """
+        if self.has_begun():
+            now = digests([folder / path.name for path in self.settings.own_text()])
+            noted = self.record.entries["train"].get("text") or {}
+            refuse_other_text(self.run, {name: noted.get(name, "") for name in now}, now)
+
     def refuse_changes(self) -> None:
         """Refuse to lose the run's own training because its settings changed, and a run that no recipe made.
 

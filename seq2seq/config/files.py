@@ -67,7 +67,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: the config file is not UTF-8; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of tables that deep
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -93,7 +93,9 @@ def _preset_over_sizes(values: Mapping[str, Any], overrides: Sequence[str]) -> d
     """The model of a preset that overrides ask for, if the values are sizes by themselves, as in a run's config."""
     asked: dict[str, Any] = with_overrides(Config, {}, overrides).get("model", {})
     given = values.get("model", {})
-    if "preset" not in asked or (isinstance(given, dict) and given.get("preset", "custom") != "custom"):
+    if asked.get("preset", "custom") == "custom":
+        return {}
+    if isinstance(given, dict) and given.get("preset", "custom") != "custom":
         return {}
     whole = ModelConfig(**PRESETS[asked["preset"]])  # what a preset leaves out has its default
     return {name: getattr(whole, name) for preset in PRESETS.values() for name in preset} | asked

@@ -13,6 +13,7 @@ from seq2seq.config import PrepareConfig
 from seq2seq.data.corpus import SentencePair
 from seq2seq.data.filters import filters_of, was_misread
 from seq2seq.data.sides import Sides
+from seq2seq.data.tags import tags_of_directions, without_tag
 from seq2seq.errors import DataError
 
 _FEWER = "hold out fewer (`recipe.validation_size`, `recipe.test_size`), or give validation and test text, or more text"
@@ -22,7 +23,6 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 # What separates words stays a separator; the rest, and a byte order mark inside text, says nothing.
 _CONTROL_TABLE = {code: " " if chr(code).isspace() else None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
 
-_TAG = re.compile(r"^<\S+>\s+")  # of a direction, before a source
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _NUMBER = re.compile("0+")
 _MARK = "\ue000"  # stands for a placeholder; of private use, so no text has it
@@ -192,16 +192,12 @@ def near_duplicate_key(text: str) -> str:
 def _digests_of(text: str) -> Iterator[int]:
     """Of the key of a text, and of what follows its tag, if it has one."""
     yield digest_of(near_duplicate_key(text))
-    if _without_tag(text) != text:
+    if without_tag(text) != text:
         yield _digest_without_tag(text)
 
 
 def _digest_without_tag(text: str) -> int:
-    return digest_of(near_duplicate_key(_without_tag(text)))
-
-
-def _without_tag(text: str) -> str:
-    return _TAG.sub("", text) if text.startswith("<") else text
+    return digest_of(near_duplicate_key(without_tag(text)))
 
 
 def split_held_out(
@@ -212,7 +208,7 @@ def split_held_out(
     Held-out pairs are drawn at random, differ from one another on both sides in more than `near_duplicate_key` looks
     at, and have three words or more as far as there are such. The tag of a direction before a text, such as <2de>, does
     not count. What is near a held-out pair is in none of the parts: a pair one of whose sides has the same key as that
-    side of a held-out pair, or shares four fifths of their words.
+    side of a held-out pair, or shares four fifths of their words; where there are tags, as either side of it.
 
     Raises:
         DataError: if there are too few different pairs, or nothing is left for training.
@@ -221,10 +217,16 @@ def split_held_out(
     if not wanted:
         return list(pairs), [], []
     keys = [(_digest_without_tag(pair.source), _digest_without_tag(pair.target)) for pair in pairs]
-    drawn = _draw(pairs, keys, wanted, seed)
+    # The sides of others that each side is held to: where there are tags, the same text may come turned.
+    has_tags = bool(tags_of_directions([pair.source for pair in pairs]))
+    beside = ((0, 1), (0, 1)) if has_tags else ((0,), (1,))
+    drawn = _draw(pairs, keys, beside, wanted, seed)
     held_out = [pairs[index] for index in drawn]
-    held_keys = [{keys[index][side] for index in drawn} for side in (0, 1)]
-    near = [_NearWords([pair[side] for pair in held_out], [pair[side] for pair in pairs]) for side in (0, 1)]
+    held_keys = [{keys[index][other] for index in drawn for other in beside[side]} for side in (0, 1)]
+    near = [
+        _NearWords([pair[other] for pair in held_out for other in beside[side]], [pair[side] for pair in pairs])
+        for side in (0, 1)
+    ]
     train = [
         pair
         for pair, key in zip(pairs, keys, strict=True)
@@ -293,11 +295,17 @@ _OTHERWISE = re.compile(
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_bare(_without_tag(text)))
+    return _WORD.findall(_bare(without_tag(text)))
 
 
-def _draw(pairs: Sequence[SentencePair], keys: Sequence[tuple[int, int]], number: int, seed: int) -> list[int]:
-    """Indices of pairs with all their keys different, at random, those of three words or more first."""
+def _draw(
+    pairs: Sequence[SentencePair],
+    keys: Sequence[tuple[int, int]],
+    beside: Sequence[Sequence[int]],
+    number: int,
+    seed: int,
+) -> list[int]:
+    """Indices of pairs whose keys differ from those `beside` them, at random, those of three words or more first."""
     order = list(range(len(pairs)))
     random.Random(seed).shuffle(order)
     order.sort(key=lambda index: min(len(_words(text)) for text in pairs[index]) < _MIN_WORDS)
@@ -306,7 +314,7 @@ def _draw(pairs: Sequence[SentencePair], keys: Sequence[tuple[int, int]], number
     for index in order:
         if len(drawn) == number:
             break
-        if all(keys[index][side] not in seen[side] for side in (0, 1)):
+        if all(keys[index][side] not in seen[other] for side in (0, 1) for other in beside[side]):
             drawn.append(index)
             for side in (0, 1):
                 seen[side].add(keys[index][side])

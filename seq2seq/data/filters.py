@@ -1,7 +1,8 @@
 """Filters of sentence pairs: each looks at one pair alone, and says whether it is fit for training.
 
-They are asked in the order of `FILTERS`, and a pair is dropped by the first that it fails, under that filter's name.
-What needs more than one pair, duplicates and the overlap with test text, is in `cleaning.py` and comes after them.
+They are asked in the order that `filters_of` gives, and a pair is dropped by the first that it fails, under that
+filter's name. What needs more than one pair, duplicates and the overlap with test text, is in `cleaning.py` and comes
+after them.
 """
 
 from __future__ import annotations

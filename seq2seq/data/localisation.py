@@ -224,6 +224,8 @@ def _elements(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: damaged, or cannot be read ({error}); fetch it again") from None
     except DefusedXmlException:
         raise DataError(f"{path}: declares entities, which can be an attack; remove its <!ENTITY ...>") from None
+    except DataError:  # which is a ValueError: of what unpacks it
+        raise
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: not XML ({error}); fetch or export it again") from None
     except (ValueError, LookupError) as error:  # the parser knows few encodings

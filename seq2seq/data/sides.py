@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from seq2seq.data.corpus import SentencePair
+from seq2seq.data.tags import tag_of, tags_of_directions, without_tag
 from seq2seq.data.words import words_of_language
 
 _SAMPLE = 50_000  # pairs to learn from
@@ -23,6 +24,38 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 
 
 class Sides:
+    """What tells of a pair whether its sides are swapped."""
+
+    def __init__(self, by_tag: Mapping[str, _Odds]) -> None:
+        """Judge pairs whose source begins with a tag of a direction by others with the same one; "": of all pairs."""
+        self._by_tag = by_tag
+
+    @classmethod
+    def learn(cls, pairs: Iterable[SentencePair]) -> Sides:
+        """Learn from pairs, most of which have their sides in order; of many, from 50,000 drawn at random.
+
+        Where most begin with tags, and not all with one, these are of several directions, each with its own order.
+        """
+        sample = _sample(pairs)
+        tags = tags_of_directions([pair.source for pair in sample])
+        if len(tags) < 2:
+            return cls({"": _Odds.learn(sample)})
+        of_tag: dict[str, list[SentencePair]] = {tag: [] for tag in tags}
+        for pair in sample:
+            if tag := tag_of(pair.source):
+                of_tag[tag].append(SentencePair(without_tag(pair.source), pair.target))
+        return cls({tag: _Odds.learn(its) for tag, its in of_tag.items()})
+
+    def are_swapped(self, pair: SentencePair) -> bool:
+        """Each side's words surely belong on the other side; of a pair of names or code, nobody can say."""
+        if (odds := self._by_tag.get("")) is not None:
+            return odds.are_swapped(pair)
+        # In a swapped pair, the tag may have moved with its text: nothing is known of a direction without a tag then.
+        odds = self._by_tag.get(tag_of(pair.source))
+        return odds is not None and odds.are_swapped(SentencePair(without_tag(pair.source), pair.target))
+
+
+class _Odds:
     """How much more each part of a word belongs on the source side than on the target side."""
 
     def __init__(self, odds: Mapping[str, float]) -> None:
@@ -31,10 +64,10 @@ class Sides:
         self._of_word: dict[str, float] = {}
 
     @classmethod
-    def learn(cls, pairs: Iterable[SentencePair]) -> Sides:
-        """Learn from pairs, most of which have their sides in order; of many, from 50,000 drawn at random."""
+    def learn(cls, pairs: Iterable[SentencePair]) -> _Odds:
+        """Learn from pairs, most of which have their sides in order."""
         counts = (Counter[str](), Counter[str]())
-        for pair in _sample(pairs):
+        for pair in pairs:
             for count, words in zip(counts, _own_words(pair, words_of_language), strict=True):
                 for word in words:
                     count.update(_parts(word))

@@ -152,8 +152,9 @@ def _write_config(config: Config, output: Path) -> None:
         validation=held_out["validation"], test=held_out["test"],
     )  # fmt: skip
     tokenizer = replace(config.tokenizer, path=str(output / _TOKENIZER))
-    # What makes more text is a recipe's, and `seq2seq train` would refuse it.
-    save_config(replace(config, data=data, tokenizer=tokenizer, **NO_STAGES), output / _CONFIG)
+    # What makes more text is a recipe's, and `seq2seq train` would refuse it; without it, a last part is like the rest.
+    training = config.training if last_weights else replace(config.training, last_from=1.0)
+    save_config(replace(config, data=data, tokenizer=tokenizer, training=training, **NO_STAGES), output / _CONFIG)
 
 
 def _at(corpus: CorpusConfig, folder: Path) -> CorpusConfig:

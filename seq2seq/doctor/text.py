@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from seq2seq.data.cleaning import digest_of, near_duplicate_key
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus
 from seq2seq.data.filters import is_mojibake
 from seq2seq.data.sides import Sides
+from seq2seq.data.tags import tags_of_directions, without_tag
 from seq2seq.doctor.findings import Finding, error, share, warning
 from seq2seq.errors import Seq2SeqError
 
@@ -23,7 +23,6 @@ PAIRS = 1_000_000  # of each corpus that are read
 SAMPLE = 20_000  # of these that are looked at closely, and that a tokenizer and some steps are trained on
 # Near-duplicates of held-out text are looked for among so many pairs and every tenth of the rest; the same text in all.
 _NEAR = 500_000
-_TAG = re.compile(r"<\S+>")  # of a direction, before a source
 
 
 class Text(NamedTuple):
@@ -71,7 +70,9 @@ def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> Te
                 counts["duplicates"] += 1
             else:
                 look = number < _NEAR or number % 10 == 0
-                keys[digest] = digest_of("\n".join(map(near_duplicate_key, pair))) if look else 0
+                # Of what was prepared, a tag is a part of the text; of a corpus with a `tag`, it is not.
+                bare = (without_tag(pair.source), pair.target)
+                keys[digest] = digest_of("\n".join(map(near_duplicate_key, bare))) if look else 0
             if number < SAMPLE:
                 sample.append(pair)
             elif (place := generator.randrange(number + 1)) < SAMPLE:
@@ -126,7 +127,8 @@ def of_text(text: dict[str, Text]) -> Iterator[Finding]:
             yield error(
                 "encoding",
                 f"`data.{name}`: {share(wrong, len(corpus.sample))} of the pairs have wrongly decoded text, "
-                "such as Ã¤ for ä; convert the source anew, or drop them by `seq2seq prepare`",
+                "such as Ã¤ for ä; convert the source anew"
+                + (", or drop them by `seq2seq prepare`" if name == "train" else ""),
             )
     train = text["train"]
     if train.duplicates > 0.1 * train.read:
@@ -178,8 +180,7 @@ def of_languages(text: dict[str, Text], data: DataConfig) -> Iterator[Finding]:
         """The share of pairs whose sides surely have the words of the other side of training text."""
         return sum(map(sides.are_swapped, pairs)) / len(pairs)
 
-    first = [word for pair in train if _TAG.fullmatch(word := pair.source.partition(" ")[0])]
-    in_text = set(first) if len(first) > 0.8 * len(train) else set()  # of what was prepared, tags are a part
+    in_text = tags_of_directions([pair.source for pair in train])  # of what was prepared, tags are a part
     if max(len({corpus.tag for corpus in data.train}), len(in_text)) > 1:
         return
     tells = swapped([SentencePair(*pair[::-1]) for pair in train[1::2][:1000] or train]) > 0.8

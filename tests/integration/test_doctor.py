@@ -144,14 +144,30 @@ def test_what_is_broken_is_found_and_nothing_else(
     assert found.is_sound is not broken.is_error
 
 
-def test_line_ends_of_windows_in_validation_text_are_not_for_prepare(
+@pytest.mark.parametrize(
+    ("form", "check", "remedy"), [("{}\r", "line ends", "sed -i"), ("grÃ¼n {}", "encoding", "convert the source anew")]
+)
+def test_what_is_wrong_with_validation_text_is_not_for_prepare(
+    folder: Path, form: str, check: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    rewrite("valid.de", lambda lines: [form.format(line) for line in lines])(folder)
+    found = examine(load_config(folder / "config.toml"), folder / "run").findings
+    told = next(finding.message for finding in found if finding.check == check)
+    assert remedy in told and "seq2seq prepare" not in told
+
+
+def test_test_text_with_a_tag_is_found_in_training_text_that_has_it_in_the_text(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(monkeypatch)
-    rewrite("valid.de", lambda lines: [f"{line}\r" for line in lines])(folder)
-    found = examine(load_config(folder / "config.toml"), folder / "run").findings
-    told = next(finding.message for finding in found if finding.check == "line ends")
-    assert "sed -i" in told and "seq2seq prepare" not in told
+    overlap(folder)
+    write(folder / "train.de", [f"<2yy> {line}" for line in read(folder / "train.de")])
+    text = CONFIG.replace('test = { source = "test.de"', 'test = { tag = "<2yy>", source = "test.de"')
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    config = load_config(folder / "config.toml", ['tokenizer.user_symbols=["<2yy>"]'])
+    found = {finding.check: finding.message for finding in examine(config, folder / "run").findings}
+    assert "25.0%" in found["overlap"]
 
 
 def test_of_a_sound_one_nothing_is_found(folder: Path, seq2seq) -> None:

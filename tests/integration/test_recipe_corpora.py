@@ -36,6 +36,34 @@ def test_a_recipe_is_prepared_and_deleted_and_made_again_the_same(here: Path, se
     assert json.loads(locks[0])["counts"]["read"] == 6000
 
 
+def test_where_a_training_is_in_the_way_another_place_is_named(here: Path, seq2seq: Command) -> None:
+    steps = ("--set", "training.steps=1", "--set", "training.validate_every=0", "--set", "training.warmup_steps=0")
+    assert seq2seq("train", *_reverse_text(here), "--output", "runs/reverse", *steps).status == 0
+    prepare = ("prepare", "reverse", "--output", "out")
+    done = seq2seq(*prepare)
+    assert done.status == 1 and "choose another --run" in done.stderr and "--o" not in done.stderr
+    shutil.rmtree(here / "runs/reverse/checkpoints")
+    (here / "runs/reverse/metrics.jsonl").unlink()
+    done = seq2seq(*prepare)
+    assert done.status == 1 and "choose another --run" in done.stderr and "--o" not in done.stderr
+    done = seq2seq("prepare", "own.toml", "--output", "own", "--run", "elsewhere")
+    assert done.status == 2 and "--run elsewhere: own.toml is no recipe" in done.stderr
+    done = seq2seq(*prepare, "--run", "elsewhere", "--set", "diversification.models=1")
+    assert done.status == 0 and (here / "elsewhere/raw/train.forth").exists() and (here / "out/config.toml").exists()
+    assert "warning: reverse: [diversification] makes no text here; `seq2seq recipe run` does it" in done.stderr
+
+
+def _reverse_text(here: Path) -> tuple[Path]:
+    """A config of its own, to have a run where the recipe has its."""
+    for name in ("a", "b"):
+        (here / name).write_text("ab cd\n" * 50, encoding="utf-8")
+    (here / "own.toml").write_text(
+        "[[data.train]]\nsource = 'a'\ntarget = 'b'\n[tokenizer]\nvocab_size = 266\n[model]\npreset = 'tiny'\n",
+        encoding="utf-8",
+    )
+    return (here / "own.toml",)
+
+
 def test_text_is_held_out_as_the_recipe_does_it(here: Path, seq2seq: Command) -> None:
     generator = random.Random(1)
     lines = [" ".join(generator.choices("abcdefghij", k=6)) for _ in range(300)]

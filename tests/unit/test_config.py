@@ -208,6 +208,7 @@ def test_an_asked_for_preset_takes_the_place_of_sizes() -> None:
     ready = config_to_dict(config_from_dict({"model": {"preset": "tiny", "dropout": 0.25}}))
     asked = config_from_dict(ready, ["model.preset=base", "model.num_heads=4"]).model
     assert asked == replace(ModelConfig(**PRESETS["base"]), num_heads=4)
+    assert config_from_dict(ready, ["model.preset=custom"]) == config_from_dict(ready)
     own = config_from_dict({"model": {"preset": "tiny", "dropout": 0.25}}, ["model.preset=base"]).model
     assert own == replace(ModelConfig(**PRESETS["base"]), dropout=0.25), "what stands beside a preset is on top of it"
 
@@ -238,6 +239,8 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
         (b"[training]\nsteps = 'many'\n", "`training.steps` = 'many': expected integer"),
         (b"[training]\nsteps = 0\n", "`training.steps` = 0: must be at least 1"),
         (b"[training]\nadam_betas = [0.9]\n", "`training.adam_betas` = [0.9]"),
+        pytest.param(b"[training]\nsteps = " + b"1" * 5000, "not valid TOML: Exceeds the limit", id="many digits"),
+        pytest.param(b"a = " + b"[" * 9000, "not valid TOML: ", id="many brackets"),
         (b"[training]\nlearning_rate = nan\n", "`training.learning_rate` = nan"),
         (b"[training]\nlearning_rate = inf\n", "`training.learning_rate` = inf: must be from 0"),
         (b"[training]\nweight_decay = inf\n", "`training.weight_decay` = inf: must be from 0"),

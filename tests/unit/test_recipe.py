@@ -18,7 +18,7 @@ from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, R
 from seq2seq.files import write_json
 from seq2seq.going_on import is_discarded, refuse_changes, stamp
 from seq2seq.pipeline import Pipeline
-from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe
+from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe, with_corpus
 from seq2seq.recipe_training import Trainings
 from seq2seq.settings import to_dict
 from seq2seq.training import trainer
@@ -308,8 +308,40 @@ def test_other_training_text_does_not_lose_the_training(recipe_file: Path, log: 
     run(recipe_file)
     script = recipe_file.with_suffix(".py")
     script.write_text(script.read_text().replace("sixteen", "x").replace("times", "plus"))
+    data = recipe_file.parent / "run" / "data"
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    for _ in range(2):
+        with pytest.raises(RecipeError, match="was trained on other text"):
+            run(recipe_file)
+        with pytest.raises(RecipeError, match="was trained on other text"):
+            with_corpus(load_recipe(recipe_file), recipe_file.parent / "run")
+        # Of other training text, other pairs would be held out: maybe some that the model has learnt.
+        assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+    script.write_text(SCRIPT)
+    log.clear()
+    run(recipe_file)
+    assert log == ["fetch", "prepare"]
+
+
+def test_a_training_whose_text_was_replaced_is_neither_lost_nor_gone_on_with(
+    recipe_file: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(recipe_file)
+    script = recipe_file.with_suffix(".py")
+    script.write_text(SCRIPT.replace("times", "plus"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk is full"):
+        patched.setattr(trainer, "train", fail)
+        run(recipe_file, overwrite=True)
     with pytest.raises(RecipeError, match="was trained on other text"):
         run(recipe_file)
+    script.write_text(SCRIPT)
+    log.clear()
+    run(recipe_file)
+    assert "trained" not in log
 
 
 def test_what_a_script_may_read_fetches_anew(recipe_file: Path, log: list[str]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seq2seq.config import PrepareConfig
 from seq2seq.data.cleaning import _NUMBER, _bare, _latin_key, _words, clean, near_duplicate_key, split_held_out
 from seq2seq.data.corpus import SentencePair
+from seq2seq.data.tags import without_tag
 from seq2seq.errors import DataError
 
 CONFIG = PrepareConfig()
@@ -109,6 +110,17 @@ def test_held_out_text_does_not_come_in_another_direction() -> None:
     train, _, test = split_held_out(pairs, 0, 10, seed=1)
     held = {pair.source.partition(" ")[2] for pair in test}
     assert len(held) == 10 and not held & {pair.source.partition(" ")[2] for pair in train}
+
+
+@pytest.mark.parametrize("tags", [("<2de>", "<2en>"), (">>deu<<", ">>eng<<")])
+def test_nor_does_what_is_near_it(tags: tuple[str, str]) -> None:
+    texts = [f"{a}{a} {b}{b} {a}{b}{a} {b}{a}{b} {a}a{b}" for a in "abcdefgh" for b in "ijklmnop"]
+    forth = [SentencePair(f"{tags[0]} {text}", text.upper().replace(" ", "1 ")) for text in texts]
+    back = [SentencePair(f"{tags[1]} {target} more", source.partition(" ")[2]) for source, target in forth]
+    train, validation, test = split_held_out([*forth, *back], 5, 5, seed=1)
+    held_out = {without_tag(text).removesuffix(" more") for pair in (*validation, *test) for text in pair}
+    assert len(held_out) == 20 and len(train) == 108
+    assert not held_out & {without_tag(text).removesuffix(" more") for pair in train for text in pair}
 
 
 @given(pairs=PAIRS, held_out=PAIRS)

@@ -287,3 +287,9 @@ def test_what_is_not_installed_is_named(
     path = write(tmp_path / name, TMX)
     with pytest.raises(DataError, match=r"pip install 'seq2seq\[localisation\]'"):
         list(read_lines(path)) if name.endswith(".zst") else pairs_of(path)
+
+
+def test_nor_is_what_unpacks_a_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(DataError, match=r"a\.tmx\.zst: unpacking it needs zstandard; pip install"):
+        pairs_of(write(tmp_path / "a.tmx.zst", TMX))

@@ -32,6 +32,24 @@ def test_most_of_the_corpus_decides() -> None:
         assert learnt.are_swapped(turned(pair))
 
 
+@pytest.mark.parametrize("tags", [("<2de>", "<2en>"), (">>deu<<", ">>eng<<")])
+def test_directions_are_told_by_the_tags_in_their_text(tags: tuple[str, str]) -> None:
+    def tagged(tag: str, pair: SentencePair) -> SentencePair:
+        return SentencePair(f"{tag} {pair.source}", pair.target)
+
+    forth = [tagged(tags[0], pair) for pair in PAIRS * 9]
+    back = [tagged(tags[1], turned(pair)) for pair in PAIRS]
+    learnt = Sides.learn([*forth, *back])
+    assert not any(map(learnt.are_swapped, [*forth, *back]))
+    assert learnt.are_swapped(tagged(tags[0], turned(PAIRS[0]))) and learnt.are_swapped(tagged(tags[1], PAIRS[0]))
+    assert not learnt.are_swapped(tagged("<2fr>", PAIRS[0])), "nothing is known of it"
+
+
+def test_words_in_angle_brackets_are_words_where_most_texts_begin_with_none() -> None:
+    learnt = Sides.learn([*PAIRS, SentencePair("<b> the file", "<b> die Datei")])
+    assert learnt.are_swapped(SentencePair("<b> die Datei", "<b> the file"))
+
+
 def test_new_words_are_told_by_their_parts() -> None:
     learnt = Sides.learn(PAIRS)
     assert learnt.are_swapped(SentencePair("Netzdatei verfügbare", "networking filed"))

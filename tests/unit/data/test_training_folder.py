@@ -189,9 +189,12 @@ def test_killed_while_it_tokenised_it_goes_on_there(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(token_writer, "_finish", killed)
         make_ready(config, tmp_path / "out")
+    corpus = tmp_path / "out/train/corpus000"
+    times = {path.name: path.stat().st_mtime_ns for path in (corpus / ".tokens.parts").glob("*.arrow")}
     forbid(monkeypatch, "text", "tokenizer")
     make_ready(config, tmp_path / "out")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert times and {name: (corpus / "tokens" / name).stat().st_mtime_ns for name in times} == times
 
 
 def test_a_moved_folder_trains_without_its_text(config: Config, tmp_path: Path) -> None:
