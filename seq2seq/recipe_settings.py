@@ -117,7 +117,7 @@ class RecipeSettings:
         """Refuse what a recipe cannot do with its corpora, of which it makes one, instead of leaving it out silently.
 
         Raises:
-            RecipeError: for weights of corpora, and for tags that differ.
+            RecipeError: for weights of corpora, for tags that differ, and for what may end before its last part.
         """
         data = self.config.data
         weights = any(corpus.weight != 1 for corpus in data.train)
@@ -131,6 +131,12 @@ class RecipeSettings:
                 "keep corpora apart"
             )
         _ = self.tags  # which refuses those that differ
+        training = self.config.training
+        if training.patience and training.last_from < 1:
+            raise RecipeError(
+                f"`training.patience` = {training.patience}: might end training before the part that begins at "
+                f"`training.last_from` = {training.last_from}; leave one of the two out"
+            )
 
     def own_text(self) -> list[Path]:
         """The files of prepared text to train on and to validate with."""

@@ -107,7 +107,7 @@ def _helpers(config: Config, run: Path, size: int) -> Iterator[None]:
                 yield
             except RuntimeError as error:  # of gloo: the connection is closed
                 if _statuses(helpers):
-                    raise _lost(helpers, folder) from error
+                    raise _lost(helpers, folder, "go on with --resume, or with training.cpu_processes = 1") from error
                 raise
             for helper in helpers:
                 helper.wait()
@@ -144,9 +144,12 @@ def _join_helpers(helpers: Helpers, folder: Path, size: int) -> None:
     while joining.is_alive():
         joining.join(_LOOK_S)
         if any(helper.poll() is not None for helper in helpers):
-            raise _lost(helpers, folder)
+            raise _lost(helpers, folder, "try again, or with training.cpu_processes = 1")  # nothing has begun
     if failed:
-        raise TrainingError(f"the processes that share the batches cannot meet: {failed[0]}") from failed[0]
+        raise TrainingError(
+            f"the processes that share the batches cannot meet: {failed[0]}; try again, or with "
+            "training.cpu_processes = 1"
+        ) from failed[0]
 
 
 def _statuses(helpers: Helpers) -> list[int]:
@@ -157,15 +160,13 @@ def _statuses(helpers: Helpers) -> list[int]:
     return [helper.returncode for helper in helpers if helper.returncode]
 
 
-def _lost(helpers: Helpers, folder: Path) -> TrainingError:
+def _lost(helpers: Helpers, folder: Path, remedy: str) -> TrainingError:
     why = "it was killed, maybe for want of memory"
     if min(_statuses(helpers), default=-1) >= 0:  # none by a signal, whose end is not that of another
         files = [folder / f"said{rank}" for rank, helper in enumerate(helpers, 1) if helper.returncode]
         texts = [file.read_text(encoding="utf-8", errors="replace").strip() for file in files]
         why = next((text.split("\n")[-1] for text in texts if text), "it said nothing")
-    return TrainingError(
-        f"a process that shares the batches has ended: {why}; go on with --resume, or with training.cpu_processes = 1"
-    )
+    return TrainingError(f"a process that shares the batches has ended: {why}; {remedy}")
 
 
 def _help() -> None:

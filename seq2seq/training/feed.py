@@ -21,7 +21,7 @@ from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.training.distributed import Processes
-from seq2seq.training.mixture import weights_in
+from seq2seq.training.mixture import parts_with_weights, weights_in
 
 RUN_PAIRS = 1000
 POOL_TOKENS = 2**24  # of both sides: 64 MB, some 300,000 pairs
@@ -152,13 +152,8 @@ class Feed:
 
     def _refuse_parts_without_pairs(self) -> None:
         """Refuse before the first step a stage, or the last part of training, of whose weights no pair comes."""
-        parts = [("data.curriculum.weights", stage.weights) for stage in self._data.curriculum]
-        if self._data.last_weights:
-            parts.append(("data.last_weights", self._data.last_weights))
-        if self._training.minimum_risk and self._data.risk_weights:
-            parts.append(("data.risk_weights", self._data.risk_weights))
         sizes = [store.fitting(self._max_length) for store in self._stores]
-        for name, weights in parts:
+        for name, weights in parts_with_weights(self._data, self._training.minimum_risk > 0):
             if not any(round(weight * size) for weight, size in zip(weights, sizes, strict=True)):
                 raise DataError(
                     f"`{name}` = {list(weights)}: take none of the corpora's {sizes} usable pairs; raise one of them"

@@ -45,7 +45,7 @@ def base_of(config: Config, given: Tokenizer | None, output: Path) -> tuple[Conf
     if run.resolve() == output.resolve():  # overwriting would remove what training is to start from
         raise TrainingError(f"`training.initialise_from` = {run}: is the run to write; choose another --output")
     base = load_config(run / "config.toml")
-    tokenizer = Tokenizer.load(run / "tokenizer")
+    tokenizer = load_model(config.training.initialise_from).tokenizer  # of weights that are whole, and trained with it
     path = config.tokenizer.path
     for other in (given, Tokenizer.load(path) if path else None):
         if other is not None and other.hash != tokenizer.hash:

@@ -30,6 +30,21 @@ def weights_in(
     return [corpus.weight for corpus in data.train]
 
 
+def parts_with_weights(data: DataConfig, minimises_risk: bool) -> list[tuple[str, Sequence[float]]]:
+    """The parts of a training whose corpora have weights of their own, by the settings of these.
+
+    Args:
+        data: gives them.
+        minimises_risk: whether a part of the training does.
+    """
+    parts: list[tuple[str, Sequence[float]]] = [("data.curriculum.weights", each.weights) for each in data.curriculum]
+    if data.last_weights:
+        parts.append(("data.last_weights", data.last_weights))
+    if minimises_risk and data.risk_weights:
+        parts.append(("data.risk_weights", data.risk_weights))
+    return parts
+
+
 def tempered(sizes: Sequence[int], temperature: float) -> list[float]:
     """Weights with which corpus i has a share of an epoch in proportion to `sizes[i] ** (1 / temperature)`.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 from seq2seq.config import Config, TokenizerConfig, load_config, save_config
-from seq2seq.data.corpus import read_corpus
+from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
@@ -18,6 +18,7 @@ from seq2seq.files import clear_directory
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
 from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
+from seq2seq.training.mixture import parts_with_weights
 
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
@@ -53,6 +54,11 @@ def set_up_run(
         raise ConfigError(
             f"`training.patience` = {config.training.patience}: stops by validations, and there is no text for them; "
             "name a corpus in `data.validation`, or leave it out"
+        )
+    if config.training.patience and config.data.last_weights:
+        raise ConfigError(
+            f"`training.patience` = {config.training.patience}: might end training before its last part, which has "
+            "`data.last_weights`, has begun; leave one of the two out"
         )
     if config.training.validate_every and config.data.validation is None:
         say("no validation corpus (`data.validation`): the newest checkpoint will count as the best")
@@ -118,13 +124,20 @@ def _check_corpora(config: Config) -> None:
 
 
 def _check_lengths(config: Config, tokenizer: Tokenizer) -> None:
-    """Refuse corpora without a pair that is short enough; mostly, the first one is."""
-    for pair in read_pairs(config):
+    """Refuse corpora without a pair that is short enough, also those of one part; mostly, the first one is."""
+    limit, languages = config.data.max_length, (config.data.source_language, config.data.target_language)
+
+    def fits(pair: SentencePair) -> bool:
         ids = tokenizer.encode_source([pair.source])[0], tokenizer.encode_target([pair.target])[0]
-        if max(map(len, ids)) <= config.data.max_length:
-            return
-    limit = config.data.max_length
-    raise DataError(f"no usable pair: all have more tokens than `data.max_length` = {limit}; raise it, or shorten them")
+        return max(map(len, ids)) <= limit
+
+    has_some = [any(map(fits, read_corpus(corpus, languages))) for corpus in config.data.train]
+    told = f"all have more tokens than `data.max_length` = {limit}; raise it, or shorten them"
+    if not any(has_some):
+        raise DataError(f"no usable pair: {told}")
+    for name, weights in parts_with_weights(config.data, config.training.minimum_risk > 0):
+        if not any(compress(weights, has_some)):
+            raise DataError(f"`{name}` = {list(weights)}: no usable pair of the corpora that it takes: {told}")
 
 
 def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:

@@ -248,9 +248,13 @@ class _Trainer:
 
     def _begin_part(self, is_last: bool, risky: bool) -> None:
         """Have the batches of a part of training from the next step on, and minimise the risk if it does so."""
-        weights = list(self.config.data.last_weights)
-        what = "training minimises the risk" if risky else f"corpora have the weights {weights}"
-        self.tell(f"from step {self.state.step + 1:,} on, {what}")
+        data, state, changes = self.config.data, self.state, []
+        if risky and not state.minimises_risk:
+            changes.append("training minimises the risk")
+        if is_last and not state.in_last_part and not (risky and data.risk_weights):
+            changes.append(f"corpora have the weights {list(data.last_weights)}")
+        for change in changes:  # none if training goes on within a part
+            self.tell(f"from step {state.step + 1:,} on, {change}")
         if risky:
             self.steps.minimise(RiskLoss(self.learner.model, self.tokenizer, self.config.training))
         self.feed.begin_part(is_last, risky)
@@ -279,9 +283,11 @@ class _Trainer:
         return smoothed, plain, float(norm)
 
     def _diverged(self, what: str) -> TrainingError:
+        remedy = "lower training.learning_rate, or lengthen training.warmup_steps"
+        if self.state.minimises_risk:  # which has a rate of its own
+            remedy = "lower training.risk_learning_rate, or training.minimum_risk"
         return TrainingError(
-            f"the {what} is not a number after step {self.state.step}; lower training.learning_rate, or lengthen "
-            f"training.warmup_steps, then {_way_on(self.run)}"
+            f"the {what} is not a number after step {self.state.step}; {remedy}, then {_way_on(self.run)}"
         )
 
     def _reason_to_stop(self, seconds: float) -> str:

@@ -138,7 +138,7 @@ def test_a_helper_that_dies_before_it_joins_is_told(tmp_path: Path, monkeypatch:
         return helper
 
     monkeypatch.setattr(cpu_processes, "_start", killed)
-    with pytest.raises(TrainingError, match="was killed, maybe for want of memory"):
+    with pytest.raises(TrainingError, match="was killed, maybe for want of memory; try again, or with"):
         train(load_config(path), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
     model = Transformer(ModelConfig(source_vocab_size=300, target_vocab_size=300))

@@ -185,6 +185,19 @@ def test_the_run_to_start_from_is_never_overwritten(tune, trained_run: Path, tmp
     assert [path.name for path in checkpoints(base)] == [path.name for path in checkpoints(trained_run)]
 
 
+@pytest.mark.parametrize("options", [{}, LORA], ids=["all", "lora"])
+def test_a_damaged_base_costs_no_run(options: dict[str, object], tune, trained_run: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained_run, base)
+    run = train(tune(initialise_from=str(base), **options), tmp_path / "run", device="cpu")
+    files = sorted(path for path in run.rglob("*"))
+    for folder in checkpoints(base):
+        (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        train(tune(initialise_from=str(base), **options), run, device="cpu", overwrite=True)
+    assert sorted(path for path in run.rglob("*")) == files
+
+
 def test_a_run_loads_whatever_became_of_the_one_it_was_trained_from(tune, trained_run: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(trained_run, base)

@@ -231,6 +231,11 @@ def test_the_risk_is_minimised_from_a_share_of_the_steps_on(config: Config, tmp_
     sampled = with_training(config, subword_sampling=0.1)
     runs = [train(with_training(sampled, **each), tmp_path / f"{len(each)}", device="cpu") for each in (risk, {})]
     assert "from step 4 on, training minimises the risk" in capsys.readouterr().err
+    parts = replace(config.training, last_from=0.7, **risk)
+    both = replace(config, data=replace(config.data, last_weights=(1.0,)), training=parts)
+    train(both, tmp_path / "both", device="cpu")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("from step")]
+    assert told == ["from step 4 on, training minimises the risk", "from step 6 on, corpora have the weights [1.0]"]
     one, other = ([p.read_bytes() for p in sorted(run.glob("checkpoints/*/model.safetensors"))] for run in runs)
     assert [first == second for first, second in zip(one, other, strict=True)] == [True, False, False]
 
@@ -257,6 +262,8 @@ def test_the_last_part_is_of_the_corpora_that_have_weights_then(config: Config, 
     assert "from step 5 on, corpora have the weights [1.0, 0.0]" in capsys.readouterr().err
     info = read_info(checkpoints(run)[-1])
     assert (info.epoch, info.batches_in_epoch, info.in_last_part) == (2, 1, True), "after an epoch of the one alone"
+    train(with_training(longer, steps=9), run, device="cpu", resume=True)
+    assert "corpora have the weights" not in capsys.readouterr().err, "it was told when it began"
     # Made longer, it goes on with both corpora, and ends with the one again.
     train(with_training(longer, steps=20), run, device="cpu", resume=True)
     assert "from step 11 on, corpora have the weights" in capsys.readouterr().err
@@ -339,8 +346,12 @@ def test_weights_that_a_gradient_has_spoilt_are_not_saved(
 
     with monkeypatch.context() as patch:
         patch.setattr(Steps, "gradients", spoil)
-        with pytest.raises(TrainingError, match="gradient is not a number after step"):
+        with pytest.raises(TrainingError, match=r"gradient is not a number after step 3; lower training.learning_rate"):
             train(config, tmp_path / "run", device="cpu")
+        calls = 0
+        risk = with_training(config, minimum_risk=0.9, risk_from=0.5, risk_candidates=2)
+        with pytest.raises(TrainingError, match=r"after step 3; lower training.risk_learning_rate, or"):
+            train(risk, tmp_path / "risk", device="cpu")
     assert [read_info(folder).step for folder in checkpoints(tmp_path / "run")] == [2]
     train(config, tmp_path / "run", device="cpu", resume=True)
     assert read_info(latest(tmp_path / "run")).step == 6
@@ -358,6 +369,10 @@ def test_a_line_too_long_to_translate_does_not_end_training(config: Config, tmp_
 def test_patience_without_validation_is_refused(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.patience"):
         with_training(config, patience=1, validate_every=0)
+    data = replace(config.data, last_weights=(1.0,))
+    last = replace(config, data=data, training=replace(config.training, patience=3, last_from=0.8))
+    with pytest.raises(ConfigError, match=r"`training.patience` = 3: might end training before its last part"):
+        train(last, tmp_path / "run", device="cpu")
     alone = with_training(replace(config, data=replace(config.data, validation=None)), patience=1)
     with pytest.raises(ConfigError, match=r"training\.patience"):
         train(alone, tmp_path / "run", device="cpu")
@@ -382,6 +397,13 @@ def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_pa
     files = sorted(path.relative_to(run) for path in run.rglob("*"))
     with pytest.raises(DataError, match="no usable pair"):
         train(replace(config, data=replace(config.data, max_length=2)), run, device="cpu", overwrite=True)
+    # The second corpus alone would be trained on, and it has no pair that is short enough.
+    (tmp_path / "long").write_text("one two three 4 5 six seven 8 9 10\n" * 3, encoding="utf-8")
+    long = replace(config.data.train[0], source=str(tmp_path / "long"), target=str(tmp_path / "long"))
+    data = replace(config.data, train=(*config.data.train, long), last_weights=(0.0, 1.0), max_length=12)
+    with pytest.raises(DataError, match=r"`data.last_weights` = \[0.0, 1.0\]: no usable pair of the corpora that it"):
+        late = replace(config.training, last_from=0.5)
+        train(replace(config, data=data, training=late), run, device="cpu", overwrite=True)
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == files
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
