@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .options import PATH, language_option
-from .streams import complain, stdin_bytes
+from .streams import checked_stdin_lines, complain
 
 _STDIN = Path("standard input")  # as messages name it
 
@@ -71,10 +71,5 @@ def score(
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a file, or of standard input, which is held to what files are."""
     from seq2seq.data.corpus import read_lines
-    from seq2seq.data.unpacking import decode_line
 
-    if path is not _STDIN:
-        yield from read_lines(path)
-        return
-    for number, line in enumerate(stdin_bytes(), 1):
-        yield decode_line(line.removesuffix(b"\n"), path, number)
+    return checked_stdin_lines() if path is _STDIN else read_lines(path)

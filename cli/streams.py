@@ -29,7 +29,7 @@ def stdin_lines() -> Iterator[str]:
     that names the first such line. (A file, which can be mended and read again, is refused instead.)
     """
     bad = 0
-    for number, raw in enumerate(stdin_bytes(), 1):
+    for number, raw in enumerate(_stdin(), 1):
         line = raw.removesuffix(b"\n")
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -45,6 +45,18 @@ def stdin_lines() -> Iterator[str]:
             yield line.decode("utf-8", errors="replace")
     if bad > 1:
         complain(f"warning: {bad} lines of standard input were not UTF-8")
+
+
+def checked_stdin_lines() -> Iterator[str]:
+    """The lines of standard input where damaged ones are of no use to anybody.
+
+    Raises:
+        DataError: if one is not UTF-8.
+    """
+    from seq2seq.data.unpacking import decode_line
+
+    for number, line in enumerate(_stdin(), 1):
+        yield decode_line(line.removesuffix(b"\n"), "standard input", number)
 
 
 @contextmanager
@@ -80,7 +92,7 @@ def drop_stdout() -> None:
         _drop(sys.stdout)
 
 
-def stdin_bytes() -> Iterable[bytes]:
+def _stdin() -> Iterable[bytes]:
     """Standard input by lines of bytes.
 
     It is opened anew: a thread may wait for input when the program ends, and the interpreter must then not find the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import click
 
 from seq2seq.config import TokenizerConfig
-from seq2seq.errors import DataError, TokenizerError
+from seq2seq.errors import TokenizerError
 from seq2seq.settings import declared
 
 from .options import PATH
-from .streams import complain, line_writer
+from .streams import checked_stdin_lines, complain, line_writer
 
 if TYPE_CHECKING:
     from seq2seq.data.vocabulary import Vocabulary
@@ -136,23 +135,8 @@ def _chunks(path: Path | None) -> Iterator[tuple[int, list[str]]]:
     """Some lines at a time, each time with the number of the first."""
     from seq2seq.data.corpus import read_lines
 
-    lines = iter(_stdin_lines() if path is None or str(path) == "-" else read_lines(path))
+    lines = iter(checked_stdin_lines() if path is None or str(path) == "-" else read_lines(path))
     number = 1
     while chunk := list(islice(lines, _CHUNK)):
         yield number, chunk
         number += len(chunk)
-
-
-def _stdin_lines() -> Iterator[str]:
-    """The lines of standard input; unlike a translation, pieces of damaged text are of no use to anybody."""
-    for number, raw in enumerate(sys.stdin.buffer, 1):
-        try:
-            line = raw.removesuffix(b"\n")
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
-                "convert it with iconv -f ... -t utf-8"
-            ) from None

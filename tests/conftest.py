@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +20,15 @@ from hypothesis import settings
 # Examples are not timed: a machine may have other work.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def _own_logger() -> Iterator[None]:
+    """Leave the library's logger as it was: a command that ran in this process has its own way of warning."""
+    logger = logging.getLogger("seq2seq")
+    handlers, propagates = logger.handlers[:], logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagates
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -170,8 +170,9 @@ def test_separate_vocabularies(tmp_path: Path) -> None:
     theirs = Ctranslate2Engine(tmp_path / "model", tokenizer, 200, "cpu")
     sources = tokenizer.encode_source([f"{a} {b}" for a, b in zip(words, words[7:], strict=False)])
     tasks = [Task(source, 1, 30, ()) for source in sources]
-    for mine, other in zip(
+    pairs = zip(
         *(engine.search(tasks, DecodingConfig(beam_size=2)) for engine in (TorchEngine(model, tokenizer), theirs)),
         strict=True,
-    ):
-        assert len(mine[0].tokens) == 29 or mine[0].tokens == other[0].tokens
+    )
+    ended = [(mine[0].tokens, other[0].tokens) for mine, other in pairs if len(mine[0].tokens) < 29]
+    assert len(ended) > 5 and all(mine == other for mine, other in ended)

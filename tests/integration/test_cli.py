@@ -654,6 +654,7 @@ def test_a_run_that_translates_back_chooses(seq2seq, trained_run, turned_run, co
     assert [row["checkpoint"].rpartition(", ")[2] for row in rows] == ["reverse weight 0", "reverse weight 2"]
     (alone,) = json.loads(seq2seq("evaluate", trained_run, *options, "--reverse-weight", 2, *files, "--json").stdout)
     assert alone["bleu"] == rows[1]["bleu"]
+    assert seq2seq("translate", trained_run, *options, "--engine", "ctranslate2", stdin=source).lines == plain
     narrow = seq2seq("translate", trained_run, *options, "--n-best", 4, "--beam-size", 2, stdin=b"abc\n")
     assert narrow.status == 0 and len(narrow.lines) > 2
     outcome = seq2seq("translate", trained_run, *options, "--n-best", 9, stdin=source)

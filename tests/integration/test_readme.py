@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from seq2seq.config import load_config
+from seq2seq.config.files import config_from_dict
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -30,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_first_screen_has_exactly_the_two_commands() -> None:
+def test_first_screen_begins_with_the_two_commands() -> None:
     first_screen = README[: README.index("\n## ")]
     commands = re.findall(r"^```sh\n(.*?)^```", first_screen, flags=re.MULTILINE | re.DOTALL)
     assert commands[:2] == [
@@ -43,6 +45,8 @@ def test_config_is_a_config(folder: Path) -> None:
     config = load_config(folder / "my.toml")
     assert config.training.steps == 6000
     assert config.model.encoder_layers == 4
+    for more in blocks("toml")[1:]:
+        config_from_dict(tomllib.loads(more))
 
 
 def test_python_runs(folder: Path) -> None:

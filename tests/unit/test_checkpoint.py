@@ -57,6 +57,7 @@ def add(
     bleu: float | None = None,
     fill: float | None = None,
     interrupted: bool = False,
+    loss: float | None = None,
 ) -> Path:
     from seq2seq.config import load_config
 
@@ -65,7 +66,7 @@ def add(
     if fill is not None:
         for parameter in model.parameters():
             torch.nn.init.constant_(parameter, fill)
-    scores = None if bleu is None else {"bleu": bleu, "chrf": 1.0, "loss": 5.0 - bleu}
+    scores = None if bleu is None else {"bleu": bleu, "chrf": 1.0, "loss": 5.0 - bleu if loss is None else loss}
     info = CheckpointInfo(step=step, tokenizer_hash=tokenizer.hash, validation=scores, interrupted=interrupted)
     return save_checkpoint(run, info, parameters_of(model), {"moment": torch.ones(2)})
 
@@ -91,6 +92,20 @@ def test_best_and_latest_and_prune(run: Path, tokenizer: Tokenizer) -> None:
     assert [(folder / "training.safetensors").exists() for folder in checkpoints(run)] == [False, False, True]
     with pytest.raises(CheckpointError, match="only a run's newest checkpoint can be resumed"):
         read_training_tensors(checkpoints(run)[0])
+
+
+def test_the_metric_of_validation_says_which_is_best(run: Path, tokenizer: Tokenizer) -> None:
+    for step, bleu, loss in ((1, 30.0, 9.0), (2, 20.0, 1.0), (3, 10.0, 5.0)):
+        add(run, tokenizer, step, bleu, loss=loss)
+    assert (best(run, "bleu").name, best(run, "loss").name) == ("step_00000001", "step_00000002")
+    for metric, expected in (("bleu", "step_00000001"), ("loss", "step_00000002")):
+        config = load_config(run / "config.toml")
+        training = replace(config.training, validation_metric=metric)
+        save_config(replace(config, training=training), run / "config.toml")
+        assert resolve(run)[1].name == expected
+        assert read_info(average(run, best=1)).averaged == [expected]
+    prune(run, 1, "loss")
+    assert [read_info(folder).step for folder in checkpoints(run)] == [2, 3]
 
 
 def test_an_interruption_changes_nothing_that_is_kept_or_averaged(run: Path, tokenizer: Tokenizer) -> None:

@@ -48,9 +48,9 @@ def test_of_one_vocabulary_tokens_may_be_copied() -> None:
 
 
 def test_of_many_pairs_some_are_drawn(monkeypatch) -> None:
-    monkeypatch.setattr(lexicon, "_ENTRIES", 2000)
+    monkeypatch.setattr(lexicon, "_ENTRIES", 200)
     few = learn_lexicon(some_examples(), 100, 100, joint=False)
-    assert 0 < (few.translations[:, 0] >= 0).sum() <= 57
+    assert 0 < (few.translations[:, 0] >= 0).sum() < 40, "of 57"
 
 
 def test_it_is_kept(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.training_folder import make_ready
 from seq2seq.errors import DataError, TokenizerError
 from seq2seq.training.setup import set_up_run
+from tests.other_process import working_in
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,12 @@ def test_the_parts_of_training_lose_the_corpora_of_which_nothing_is_left(
     make_ready(replace(config, data=data, training=training), tmp_path / "out")
     ready = load_config(tmp_path / "out/config.toml")
     assert ready.data.risk_weights == ready.data.last_weights == left
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_process_at_a_time_prepares_in_a_folder(config: Config, tmp_path: Path) -> None:
+    with working_in(tmp_path / "out"), pytest.raises(DataError, match="out: another process is at work there; wait"):
+        make_ready(config, tmp_path / "out")
 
 
 def test_same_input_same_bytes_and_nothing_twice(

@@ -32,6 +32,19 @@ def test_with_all_tokens_listed_the_translations_are_the_same(model, tokenizer, 
     assert translator.translate(texts, replace(config, shortlist=True)) == translator.translate(texts)
 
 
+@pytest.mark.parametrize("shortlist", [False, True])
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_a_search_has_the_precision_that_is_asked_for(model, tokenizer, sentences, precision, shortlist) -> None:
+    config = DecodingConfig(beam_size=2, shortlist=shortlist)
+    translator = Translator(TorchEngine(model, tokenizer, everything(tokenizer)), tokenizer, config)
+    other = [each.hypotheses[0] for each in translator.translate(sentences[:20], replace(config, precision=precision))]
+    exact = [each.hypotheses[0] for each in translator.translate(sentences[:20])]
+    same = [pair for pair in zip(other, exact, strict=True) if pair[0].tokens == pair[1].tokens]
+    assert len(same) > 5
+    differences = [abs(one.log_prob - two.log_prob) / (len(two.tokens) + 1) for one, two in same]
+    assert 0 < max(differences) < 0.1, differences
+
+
 def test_only_listed_tokens_are_said(model, tokenizer, sentences) -> None:
     lexicon = replace(everything(tokenizer), frequent=np.arange(200, 260, dtype=np.int32))
     config = DecodingConfig(beam_size=3, shortlist=True)

@@ -11,7 +11,7 @@ from seq2seq.model.layers import EncoderLayer
 from seq2seq.model.transformer import Transformer
 
 CONFIG = ModelConfig(
-    encoder_layers=3, decoder_layers=1, d_model=8, d_ff=8, num_heads=2, dropout=0.0, source_vocab_size=9,
+    encoder_layers=3, decoder_layers=3, d_model=8, d_ff=8, num_heads=2, dropout=0.0, source_vocab_size=9,
     target_vocab_size=9,
 )  # fmt: skip
 
@@ -57,6 +57,7 @@ def test_a_model_with_dropped_layers_is_the_model_without_them() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
     torch.testing.assert_close(model.eval()(source, mask, target), whole)
     torch.manual_seed(2)
-    kept = [i for i, is_dropped in enumerate(layers_to_drop(3, 0.99)) if not is_dropped]
-    model.encoder = torch.nn.ModuleList(model.encoder[i] for i in kept)
+    for name in ("encoder", "decoder"):
+        layers = zip(getattr(model, name), layers_to_drop(3, 0.99), strict=True)
+        setattr(model, name, torch.nn.ModuleList(layer for layer, is_dropped in layers if not is_dropped))
     torch.testing.assert_close(model(source, mask, target), dropped)

@@ -51,6 +51,15 @@ def test_cached_decoding_equals_full_decoding(variant) -> None:
     torch.testing.assert_close(steps, model.decode(target, memory), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout"])
+def test_each_dropout_is_of_training_alone(name: str) -> None:
+    model = tiny(**{"dropout": 0.0, name: 0.5})
+    source, mask, target = some_input()
+    assert torch.equal(model(source, mask, target), model(source, mask, target))
+    model.train()
+    assert not torch.equal(model(source, mask, target), model(source, mask, target))
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_padding_does_not_matter(norm: str) -> None:
     model = tiny(norm=norm)

@@ -36,6 +36,7 @@ def test_temperature_1_is_the_corpora_as_they_are_and_a_high_one_makes_them_equa
     large, small = tempered([1000, 10], 1e9)
     assert 1000 * large == pytest.approx(10 * small)
     assert tempered([5, 0], 2.0) == [1.0, 0.0]
+    assert weights_in(0, DataConfig(train=PLAIN, temperature=5.0), [10, 1000]) == tempered([10, 1000], 5.0)
 
 
 def test_a_stage_ends_after_its_epochs_and_the_last_one_does_not() -> None:

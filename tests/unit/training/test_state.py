@@ -117,12 +117,19 @@ def test_a_changed_optimiser_cannot_be_resumed(tmp_path: Path, before: str, afte
         learner(optimizer=after).load(folder)
 
 
-def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
-    it = learner()
+@pytest.mark.parametrize("clip_norm", [1.0, 0.0])
+def test_clipping_bounds_the_gradient_and_tells_its_norm(clip_norm: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    it, applied = learner(), []
     for parameter in it.parameters.values():
         parameter.grad = torch.full_like(parameter, 10.0)
-    size = sum(parameter.numel() for parameter in it.parameters.values())
-    assert float(it.update(0.01, clip_norm=1.0)) == pytest.approx(10 * size**0.5, rel=1e-4)
+    norm = 10 * sum(parameter.numel() for parameter in it.parameters.values()) ** 0.5
+
+    def step() -> None:
+        applied.append(sum(float(parameter.grad.square().sum()) for parameter in it.parameters.values()) ** 0.5)
+
+    monkeypatch.setattr(it.optimizer, "step", step)
+    assert float(it.update(0.01, clip_norm)) == pytest.approx(norm, rel=1e-4)
+    assert applied == pytest.approx([clip_norm or norm], rel=1e-4)
 
 
 def test_only_matrices_decay() -> None:

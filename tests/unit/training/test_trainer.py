@@ -34,7 +34,7 @@ from seq2seq.training import trainer
 from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
-from seq2seq.training.validation import validate
+from seq2seq.training.validation import read_validation_pairs, validate
 from tests.other_process import working_in
 
 LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
@@ -179,6 +179,31 @@ def test_moving_average_and_bfloat16_and_accumulation_train(config: Config, tmp_
     changed = with_training(config, ema_decay=0.9, precision="bfloat16", accumulate=2, subword_sampling=0.1)
     run = train(changed, tmp_path / "run", device="cpu")
     assert read_info(checkpoints(run)[-1]).step == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"r_drop": 5.0}, {"layer_drop": 0.9}, {"source_word_dropout": 0.5}, {"target_word_dropout": 0.5},
+        {"label_smoothing": 0.0}, {"precision": "bfloat16"}, {"adam_betas": (0.5, 0.5)}, {"adam_epsilon": 0.01},
+        {"weight_decay": 0.5}, {"clip_norm": 0.0}, {"accumulate": 2}, {"optimizer": "muon"},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_each_setting_has_an_effect(config: Config, tmp_path: Path, change: dict[str, object]) -> None:
+    deep = with_training(
+        replace(config, model=replace(config.model, encoder_layers=3)), steps=2, validate_every=0, clip_norm=0.01
+    )
+    runs = [train(with_training(deep, **each), tmp_path / str(len(each)), device="cpu") for each in ({}, change)]
+    one, other = ((run / "checkpoints/step_00000002/model.safetensors").read_bytes() for run in runs)
+    assert one != other
+
+
+def test_what_is_validated_is_what_is_saved(config: Config, tmp_path: Path) -> None:
+    for folder in checkpoints(train(with_training(config, ema_decay=0.9), tmp_path / "run", device="cpu")):
+        loaded = load_model(folder)
+        found = validate(loaded.model, loaded.tokenizer, read_validation_pairs(loaded.config), loaded.config)
+        assert read_info(folder).validation["loss"] == pytest.approx(found["loss"], rel=1e-5)
 
 
 def test_r_drop_trains_and_its_loss_is_comparable(config: Config, tmp_path: Path) -> None:
