@@ -46,7 +46,7 @@ def prepare(*, name: str, output: Path, run: Path | None, data: Path | None, ove
     if run is not None and not (run / "raw").exists():
         raise click.UsageError(f"--run {run}: {name} is no recipe, whose corpus would go there; leave it out")
     if idle := [stage for stage, settings in NO_STAGES.items() if getattr(loaded, stage) != settings]:
-        complain(f"warning: {name}: [{idle[0]}] makes no text here; `seq2seq recipe run` does it")
+        complain(f"warning: {name}: [{'], ['.join(idle)}]: no text is made here; `seq2seq recipe run` does it")
     with _Bars() as bars:
         done = make_ready(loaded, output, bars.update)
     if done.was_there:

@@ -50,7 +50,7 @@ def test_where_a_training_is_in_the_way_another_place_is_named(here: Path, seq2s
     assert done.status == 2 and "--run elsewhere: own.toml is no recipe" in done.stderr
     done = seq2seq(*prepare, "--run", "elsewhere", "--set", "diversification.models=1")
     assert done.status == 0 and (here / "elsewhere/raw/train.forth").exists() and (here / "out/config.toml").exists()
-    assert "warning: reverse: [diversification] makes no text here; `seq2seq recipe run` does it" in done.stderr
+    assert "warning: reverse: [diversification]: no text is made here; `seq2seq recipe run` does it" in done.stderr
 
 
 def _reverse_text(here: Path) -> tuple[Path]:

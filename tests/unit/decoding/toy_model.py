@@ -91,6 +91,7 @@ def assert_same(found: Sequence[Hypothesis], expected: Sequence[Hypothesis]) -> 
     assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=1e-4)
     by_tokens = {each.tokens: each for each in expected}
     assert {each.tokens for each in found} == by_tokens.keys()
-    for each in found:
+    for each, in_its_place in zip(found, expected, strict=True):
+        assert by_tokens[each.tokens].score == pytest.approx(in_its_place.score, abs=1e-5), "but for rounding"
         assert each.score == pytest.approx(by_tokens[each.tokens].score, abs=1e-4)
         assert each.log_prob == pytest.approx(by_tokens[each.tokens].log_prob, abs=1e-4)
