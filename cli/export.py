@@ -57,6 +57,8 @@ def export(
         raise click.UsageError("--no-verify excludes --verify and --reference")
     if reference and not sample:
         raise click.UsageError("--reference goes with --verify FILE, whose translations it holds")
+    if reference and quantization == "float32":
+        raise click.UsageError("--reference is for the BLEU of a quantised model, of ctranslate2; leave it out")
     check_output(output, run, overwrite)
     from seq2seq.checkpoint import load_model
     from seq2seq.evaluation import read_parallel

@@ -30,7 +30,7 @@ def package(
 
     It holds what translating needs (the best checkpoint, or the one that is named, the tokenizer and the settings), a
     model card with languages, data, scores and ways to use it, and data.lock.json with hashes of the corpora; neither
-    paths nor text of the corpora. Every command takes it as a run.
+    paths nor text of the corpora. Every command that translates takes it as a run.
     """
     from seq2seq.export.output import check_output
 

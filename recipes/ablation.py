@@ -13,27 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from seq2seq.averaging import average
-from seq2seq.checkpoint import checkpoints
-from seq2seq.config import load_config
+from seq2seq.checkpoint import due_checkpoints
+from seq2seq.config import Config, load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.evaluation import Score, Scores, compare, score
 from seq2seq.fetch import say
 from seq2seq.files import remove_directory
 from seq2seq.recipe import Recipe, load_recipe, run_recipe
+from seq2seq.settings import flat, to_dict
 
 # Every method off; the search is plain, and the weights are those of the best single checkpoint.
 PLAIN = (
     "training.r_drop=0", "training.subword_sampling=0", "training.ema_decay=0", "training.layer_drop=0",
     "training.minimum_risk=0", "training.source_word_dropout=0", "training.target_word_dropout=0",
-    "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0",
+    "training.label_smoothing=0", "model.attention_dropout=0", "model.activation_dropout=0", "model.norm=pre",
+    "model.initialisation=glorot",
     "training.optimizer=adamw", "training.weight_decay=0", "tokenizer.fold_source_case=false",
     "training.max_minutes=0", "training.patience=0", "training.last_from=1",
     "recipe.average=0", "recipe.ensemble=1", "decoding.mbr=off", "decoding.beam_size=5", "decoding.patience=1",
@@ -61,10 +62,10 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "depth-scaled initialisation": ("model.initialisation=depth_scaled",),
     "12-layer encoder and 1-layer decoder": ("model.encoder_layers=12", "model.decoder_layers=1"),
 }
-MEAN = "mean of 5 checkpoints"  # the latest ones of the run without methods
+MEAN = "mean of 5 checkpoints"  # the latest ones of the run without methods; of fewer, if it has not as many
 DECODING: Mapping[str, Mapping[str, Any]] = {
     MEAN: {},
-    "beam 5, patience 2": {"patience": 2.0},
+    "beam 5, patience 2": {"beam_size": 5, "patience": 2.0},
     "MBR by BLEU, beam 32": {"mbr": "bleu", "candidates": 32},
     "MBR by chrF, beam 32": {"mbr": "chrf", "candidates": 32},
     "MBR by BLEU, 32 samples": {"mbr": "bleu", "candidates": 32, "sample": True, "epsilon": 0.02},
@@ -106,29 +107,36 @@ def main(
     try:
         if limited and load_recipe(path, overrides).config.training.max_minutes:
             raise ConfigError(f"{recipe}: time ends its training; say how many steps all have: --set training.steps=N")
-        steps = load_recipe(path, [*PLAIN, *overrides]).config.training.steps
-        for method, seed in product(_trainings(only), seeds):
-            _check_steps(_run(folder, method, seed), steps)
-        rows = [row for seed in seeds for row in _rows(path, folder, data, seed, only, overrides)]
+        recipes = {seed: _recipes(path, [*PLAIN, *overrides, f"training.seed={seed}"], only) for seed in seeds}
+        for seed in seeds:
+            for method, wanted in recipes[seed].items():
+                _refuse_another(_run(folder, method, seed), wanted.config)
+        rows = [row for seed in seeds for row in _rows(recipes[seed], folder, data, seed, only)]
         language = load_recipe(path, overrides).config.data.target_language
         references = list(read_lines(folder / f"baseline-{rows[0].seed}" / "data" / f"test.{language}"))
         click.echo("\n".join(table(rows, references, language)))
-    except Seq2SeqError as error:
+    except (Seq2SeqError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _trainings(only: Sequence[str]) -> list[str]:
-    """The methods to train with, the baseline first: all, or those that are asked for."""
-    return [method for method in TRAINING if method == "baseline" or not only or method in only]
+def _recipes(path: Path, common: Sequence[str], only: Sequence[str]) -> dict[str, Recipe]:
+    """The recipe with each method to train with, the baseline first: with all that fit it, or those asked for."""
+    found = {}
+    for method, settings in TRAINING.items():
+        if method == "baseline" or not only or method in only:
+            try:
+                found[method] = load_recipe(path, [*common, *settings])
+            except ConfigError as error:
+                if method == "baseline" or only:
+                    raise
+                say(f"{method}: left out: {error}")
+    return found
 
 
 def _rows(
-    path: Path, folder: Path, data: Path | None, seed: int, only: Sequence[str], overrides: Sequence[str]
+    recipes: Mapping[str, Recipe], folder: Path, data: Path | None, seed: int, only: Sequence[str]
 ) -> Iterator[Row]:
-    """What each method gives with a seed; that all settings fit is seen before the first training."""
-    common = [*PLAIN, *overrides, f"training.seed={seed}"]
-    wanted = _trainings(only)
-    recipes = {method: load_recipe(path, [*common, *TRAINING[method]]) for method in wanted}
+    """What each method gives with a seed."""
     for method, recipe in recipes.items():
         say(f"== {method}, seed {seed}")
         yield _trained(recipe, method, seed, _run(folder, method, seed), data)
@@ -142,10 +150,16 @@ def _run(folder: Path, method: str, seed: int) -> Path:
     return folder / f"{method.replace(' ', '_')}-{seed}"
 
 
-def _check_steps(run: Path, steps: int) -> None:
-    """Refuse a run that is there and was trained for another number of steps: its row would say nothing."""
-    if (run / "config.toml").exists() and (there := load_config(run / "config.toml").training.steps) != steps:
-        raise ConfigError(f"{run}: has {there:,} steps, and {steps:,} are asked for; choose another --output")
+def _refuse_another(run: Path, wanted: Config) -> None:
+    """Refuse a run that is there and was trained with other settings, also those that a recipe lets change."""
+    if not (run / "config.toml").exists():
+        return
+    before, now = (flat(to_dict(config.training)) for config in (load_config(run / "config.toml"), wanted))
+    for name in (name for name, value in now.items() if before.get(name) != value and name != "log_every"):
+        raise ConfigError(
+            f"{run}: was trained with training.{name} = {before.get(name)!r}, and {now[name]!r} is asked for, which is "
+            "not to be in one table; choose another --output"
+        )
 
 
 def _trained(recipe: Recipe, method: str, seed: int, run: Path, data: Path | None) -> Row:
@@ -157,16 +171,19 @@ def _trained(recipe: Recipe, method: str, seed: int, run: Path, data: Path | Non
 def _searched(recipe: Recipe, method: str, seed: int, run: Path, changes: Mapping[str, Any]) -> Row:
     from seq2seq.decoding.translator import Translator
 
-    languages = (recipe.config.data.source_language, recipe.config.data.target_language)
-    source, reference = (list(read_lines(run / "data" / f"test.{language}")) for language in languages)
+    source, reference = (
+        list(read_lines(run / "data" / f"test.{language}")) for language in recipe.config.data.languages
+    )
     if method == MEAN:
-        mean = average(run, last=min(5, recipe.config.training.keep_checkpoints, len(checkpoints(run))))
+        number = min(5, recipe.config.training.keep_checkpoints, len(due_checkpoints(run)))
+        method, mean = MEAN.replace("5", str(number)), average(run, last=number)
         translator = Translator.load(mean)
         remove_directory(mean)  # so that the run stays as it was
     else:
         translator = Translator.load(run)
     found = [each.text for each in translator.translate(source, replace(translator.config, **changes))]
-    return Row(method, seed, 0.0, found, score(found, [reference], target_language=languages[1]))
+    scores = score(found, [reference], target_language=recipe.config.data.target_language)
+    return Row(method, seed, 0.0, found, scores)
 
 
 def table(rows: list[Row], references: list[str], language: str) -> Iterator[str]:

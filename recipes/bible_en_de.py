@@ -36,7 +36,7 @@ Verse = tuple[int, int, int]  # book, chapter, number
 
 def fetch(config: Config, output: Path) -> None:
     """Write all verses as training text; the `prepare` stage holds some out."""
-    languages = (config.data.source_language, config.data.target_language)
+    languages = config.data.languages
     for language in languages:
         if language not in VERSIONS:
             raise RecipeError(f"language {language!r}: this recipe knows the Bible in {' '.join(VERSIONS)}")

@@ -15,7 +15,7 @@ WITHOUT_TEST = {"an", "dz", "hy", "mn", "yo"}  # so small that the corpus has on
 
 def fetch(config: Config, output: Path) -> None:
     """Write the three splits of a pair, which the Hub's data set has under the sorted codes, such as `de-en`."""
-    languages = sorted((config.data.source_language, config.data.target_language))
+    languages = sorted(config.data.languages)
     if "en" not in languages:
         raise RecipeError(f"{'-'.join(languages)}: one of OPUS-100's two languages is always en; set one to it")
     data = with_hub(config.data, subset="-".join(languages))

@@ -12,7 +12,7 @@ from seq2seq.recipe import main_for
 
 def fetch(config: Config, output: Path) -> None:
     """Write a pair's training and test text, which the Hub has under `en-de` in columns english and non_english."""
-    source, target = config.data.source_language, config.data.target_language
+    source, target = config.data.languages
     if "en" not in (source, target):
         raise RecipeError(f"{source}-{target}: one of the two languages is always en here; set one to it")
     fetch_hub(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import check_tokenizer, checkpoints, read_info, read_weights, save_checkpoint, scored
+from seq2seq.checkpoint import check_tokenizer, due_checkpoints, read_info, read_weights, save_checkpoint, scored
 from seq2seq.config import Config, TrainingConfig, load_config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CheckpointError
 from seq2seq.model.transformer import Transformer
-from seq2seq.weights import parameters_of
+from seq2seq.weights import assign_weights, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,13 @@ def average(
         check_tokenizer(tokenizer, folder)
     mean: dict[str, Tensor] = {}
     for folder in chosen:  # one at a time in memory; float64 so that the order does not matter
-        for name, tensor in read_weights(folder).items():
+        weights = read_weights(folder)
+        if mean and {name: mean[name].shape for name in mean} != {name: weights[name].shape for name in weights}:
+            raise CheckpointError(f"{folder}: has other weights than {chosen[0].name}; average those of one training")
+        for name, tensor in weights.items():
             mean[name] = mean.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double() / len(chosen)
     model = Transformer(config.model).eval()
-    with torch.no_grad():
-        for name, parameter in parameters_of(model).items():
-            parameter.copy_(mean[name])
+    assign_weights(model, mean, chosen[-1])
     info = replace(
         read_info(chosen[-1]),
         averaged=[folder.name for folder in chosen],
@@ -64,7 +65,7 @@ def average(
 
 
 def _choose(run: Path, config: TrainingConfig, last: int | None, best: int | None) -> list[Path]:
-    folders = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
+    folders = due_checkpoints(run)
     if not folders:
         raise CheckpointError(f"{run}: has no checkpoint of a training to average; name a run that was trained here")
     if best is not None:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from seq2seq.config import Config, Metric, load_config
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, TokenizerError
 from seq2seq.files import atomic_directory, remove_directory, write_json
 from seq2seq.model.lora import lora_tensors
 from seq2seq.model.transformer import Transformer
@@ -42,7 +42,7 @@ from seq2seq.weights import (
 )
 
 _MODEL, _TRAINING, _INFO = "model.safetensors", "training.safetensors", "checkpoint.json"
-_MEAN = "average_last_"  # and how many
+MEAN = "average_last_"  # the folder of a mean of the latest checkpoints, before their number
 _ADAPTER = "adapter.safetensors"
 
 
@@ -130,6 +130,11 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").glob("step_*") if re.fullmatch(r"step_\d+", path.name))
 
 
+def due_checkpoints(run: Path) -> list[Path]:
+    """Those that were due, oldest first: without one that an interruption made, so that means are as without it."""
+    return [path for path in checkpoints(run) if not read_info(path).interrupted]
+
+
 def update_info(checkpoint: Path, **changes: Any) -> None:
     """Change what a checkpoint says of itself; its weights stay as they are."""
     write_json(checkpoint / _INFO, asdict(replace(read_info(checkpoint), **changes)))
@@ -168,8 +173,7 @@ def prune(run: Path, keep: int, metric: Metric) -> None:
     """
     folders = checkpoints(run)
     found = scored(folders, metric)
-    due = [folder for folder in folders if not read_info(folder).interrupted]
-    keepers = {*due[-keep:], *folders[-1:], *([max(found)[1]] if found else [])}
+    keepers = {*due_checkpoints(run)[-keep:], *folders[-1:], *([max(found)[1]] if found else [])}
     for folder in folders:
         if folder not in keepers:
             remove_directory(folder)
@@ -191,8 +195,13 @@ def resolve(path: Path | str) -> tuple[Path, Path]:
     exported = any((path / name).exists() for name in ("seq2seq.json", "model.bin", "decoder.onnx"))
     if exported and not (path / "checkpoints").is_dir():  # which a package has
         raise CheckpointError(f"{path}: is an export for another engine; name the run that it was made of")
+    if (path / "config.json").exists() and not (path / "config.toml").exists():
+        raise CheckpointError(f"{path}: is a model of Hugging Face; `seq2seq import {path} --output RUN` makes a run")
     if any((path / name).exists() for name in (_MODEL, _ADAPTER, _INFO)):
-        return _run_of(path), path
+        run = _run_of(path)
+        if not (run / "config.toml").exists():
+            raise CheckpointError(f"{path}: a checkpoint without its run (no {run / 'config.toml'}); name it in that")
+        return run, path
     if not (path / "config.toml").exists():
         raise CheckpointError(f"{path}: not a run (no config.toml in it); expected a folder made by `seq2seq train`")
     config = load_config(path / "config.toml")
@@ -207,9 +216,8 @@ def _mean_of_latest(run: Path, number: int) -> Path | None:
 
     None if there is none, as while training goes on from them.
     """
-    whole = [folder.name for folder in checkpoints(run) if not read_info(folder).interrupted]
-    steps = whole[-number:] if number else []
-    folder = run / "checkpoints" / f"{_MEAN}{len(steps)}"
+    steps = [folder.name for folder in due_checkpoints(run)[-number:]] if number else []
+    folder = run / "checkpoints" / f"{MEAN}{len(steps)}"
     return folder if folder.is_dir() and list(read_info(folder).averaged) == steps else None
 
 
@@ -237,10 +245,14 @@ def load_model(path: Path | str, device: str = "cpu", adapter: Path | str | None
 
 
 def check_tokenizer(tokenizer: Tokenizer, checkpoint: Path) -> None:
-    """Refuse a tokenizer that a checkpoint was not trained with."""
+    """Refuse a tokenizer that a checkpoint was not trained with.
+
+    Raises:
+        TokenizerError: which names both.
+    """
     expected = read_info(checkpoint).tokenizer_hash
     if tokenizer.hash != expected:
-        raise CheckpointError(
+        raise TokenizerError(
             f"{checkpoint}: trained with tokenizer {expected[:12]}, but the run's is {tokenizer.hash[:12]}; "
             "put the original tokenizer folder back"
         )

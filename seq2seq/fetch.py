@@ -116,7 +116,7 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
         raise
     except Exception as error:
         raise RecipeError(f"{script}: its `fetch` failed: {_told(error)}; mend it, or pass `--data DIR`") from error
-    for language in (config.data.source_language, config.data.target_language):
+    for language in config.data.languages:
         if not (output / f"train.{language}").exists():
             raise RecipeError(
                 f"{script}: its `fetch` wrote no train.{language}; it must write to the folder it is given"
@@ -195,9 +195,7 @@ def copy_local(
         if name == "train":
             write_text(_pairs([CorpusConfig(source=str(source), target=str(target))], data, report), data, output, name)
         else:
-            for language, lines in zip(
-                (data.source_language, data.target_language), read_parallel(source, target), strict=True
-            ):
+            for language, lines in zip(data.languages, read_parallel(source, target), strict=True):
                 write_lines(output / f"{name}.{language}", lines)
 
 
@@ -242,7 +240,7 @@ def write_text(pairs: Iterable[SentencePair], data: DataConfig, output: Path, na
     Raises:
         DataError: if there are none, or a sentence has a line end in it (see `one_line`).
     """
-    source, target = (output / f"{name}.{language}" for language in (data.source_language, data.target_language))
+    source, target = (output / f"{name}.{language}" for language in data.languages)
     number = 0
     with atomic_write(source) as source_file, atomic_write(target) as target_file:
         for pair in pairs:
@@ -268,7 +266,7 @@ def _pairs(
     counts: Counter[str] = Counter()
     for corpus in corpora:
         number = 0
-        for pair in read_corpus(replace(corpus, tag=""), (data.source_language, data.target_language), counts):
+        for pair in read_corpus(replace(corpus, tag=""), data.languages, counts):
             number += 1
             yield pair
         if numbers is not None:

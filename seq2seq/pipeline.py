@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import Config, load_config, save_config
-from seq2seq.data.cleaning import clean
-from seq2seq.data.corpus import read_corpus
+from seq2seq.data.cleaning import HeldOut, clean
+from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.errors import RecipeError
 from seq2seq.fetch import copy_local, fetch_by_script, files_of, find_local, write_text
 from seq2seq.files import atomic_directory
+from seq2seq.going_on import digests
 from seq2seq.recipe_means import name_of_mean
 from seq2seq.recipe_scores import score_tests, translate_tests
 from seq2seq.recipe_settings import RecipeSettings
@@ -25,6 +26,8 @@ from seq2seq.recipe_training import Trainings, name_of_training
 from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
 from seq2seq.synthesis import SyntheticCorpus
+
+_STAGES = ("fetch", "prepare", "train", "average", "translate", "evaluate")  # beside those of further models
 
 
 class Pipeline:
@@ -42,7 +45,7 @@ class Pipeline:
     ) -> None:
         self.config, self.script, self.run, self.device = config, script, run, device
         self.report, self.record = report, record
-        self.languages = (self.config.data.source_language, self.config.data.target_language)
+        self.languages = self.config.data.languages
         self.folder = RunFolder(run, self.languages)
         self.local = find_local(local, self.languages, report) if local else None
         self.settings = RecipeSettings(config, self.folder, is_local=self.local is not None)
@@ -73,6 +76,7 @@ class Pipeline:
         )
         if self.trainings.has_begun():
             self.trainings.refuse_other_text()  # what it was trained on stays, and so do the models that made it
+            self._refuse_known_text()
         else:
             for corpus in self.synthetic:
                 if not corpus.is_given:
@@ -141,6 +145,30 @@ class Pipeline:
             work=partial(self.synthesise, corpus),
         )
 
+    def _refuse_known_text(self) -> None:
+        """Refuse validation and test text that has come since training text was made by a model, and is in that.
+
+        Raises:
+            RecipeError: which names the folder of that text.
+        """
+        now = digests(self.settings.held_out_text())
+        known = [each for each in self.synthetic if self.record.entries.get(each.name, {}).get("kept_out") != now]
+        if not known or not self.config.prepare.remove_overlap:
+            return
+        held_out = HeldOut(self._held_out_pairs())
+        for corpus in known:
+            if any(map(held_out.is_near, read_corpus(self.folder.corpus(corpus.name, corpus.name), self.languages))):
+                raise RecipeError(
+                    f"{self.run / corpus.name}: the run was trained on this text, and validation or test text that has "
+                    "come since is in it; take that out again, choose another --output, or --overwrite to train anew"
+                )
+            self.record.write(corpus.name, kept_out=now)
+
+    def _held_out_pairs(self) -> list[SentencePair]:
+        """The pairs of validation and test text."""
+        corpora = (self.folder.corpus("data", name) for name in self.folder.held_out("data"))
+        return [pair for corpus in corpora for pair in read_corpus(corpus, self.languages)]
+
     def _told(self) -> dict[str, Any]:
         """What the scores are told with."""
         told = self.record.entries.get("translate", {})
@@ -199,6 +227,8 @@ class Pipeline:
             for corpus in self.synthetic:
                 corpus.check()
         self.trainings.refuse_changes()
+        members = [name_of_training(run.name) for run in self.folder.members(self.config)]
+        self.trainings.refuse_lost_checkpoints(["train", *members])
 
     def check_folders(self) -> None:
         """Refuse to put our files where a user has some of the same name.
@@ -206,12 +236,18 @@ class Pipeline:
         Raises:
             RecipeError, TrainingError: if there are such.
         """
-        made = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
+        texts = [("fetch", "raw"), ("prepare", "data"), ("translate", "translations")]
+        texts += [(corpus.name, corpus.name) for corpus in self.synthetic]
         others = [*self.folder.members(self.config), *(Path(corpus.model) for corpus in self._diversifying())]
-        made += [(name_of_training(run.name), str(run.relative_to(self.run))) for run in others]
-        for stage, name in [*made, *((corpus.name, corpus.name) for corpus in self.synthetic)]:
+        models = [(name_of_training(run.name), str(run.relative_to(self.run))) for run in others]
+        for stage, name in (*texts, *models):
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
+        for stage, name in texts:
+            made = self.record.entries.get(stage, {}).get("outputs") or {}
+            for path in self.folder.files(name):
+                if made and path.relative_to(self.run).as_posix() not in made:
+                    raise RecipeError(f"{path}: no stage made it, and `{stage}` replaces all of its folder; move it")
         if "train" not in self.record.entries:
             from seq2seq.training.setup import refuse_to_replace
 
@@ -236,17 +272,14 @@ class Pipeline:
 
     def synthesise(self, corpus: SyntheticCorpus) -> None:
         """Write a corpus that a run translates, cleaned like all training text, to a folder of its name."""
-        held_out = [
-            pair
-            for name in self.folder.held_out("data")
-            for pair in read_corpus(self.folder.corpus("data", name), self.languages)
-        ]
+        held_out, kept_out = self._held_out_pairs(), digests(self.settings.held_out_text())
         counts = Counter[str]()
         settings = replace(self.config.prepare, drop_swapped=False)  # a model does not swap sides
         pairs = corpus.pairs(self._blocks(corpus), self.device, self.report)
         kept = some_of(clean(pairs, settings, held_out, counts, self.languages), counts, corpus.name)
         with atomic_directory(self.run / corpus.name) as folder:
             num_pairs = write_text(corpus.tagged(kept), self.config.data, folder, corpus.name)
+        self.record.write(corpus.name, kept_out=kept_out)
         self.trainings.forget_discarded()
         self.report(f"{num_pairs:,} pairs ({listed(counts)})")
 
@@ -270,7 +303,11 @@ class Pipeline:
 
     def evaluate(self) -> None:
         """Score the translations; write `scores.json`."""
-        score_tests(self.folder, len(self._runs_that_translate()), self.record.entries)
+        trained = [path.name for path in self.folder.members(self.config)]
+        trained += [corpus.name for corpus in self._diversifying()]
+        names = {*_STAGES, *(corpus.name for corpus in self.synthetic), *map(name_of_training, trained)}
+        stages = {name: entry for name, entry in self.record.entries.items() if name in names}  # not of an idle one
+        score_tests(self.folder, 1 + len(self.folder.partners(self.config)), stages)
 
     def _blocks(self, corpus: SyntheticCorpus) -> Path:
         return self.run / f".{corpus.name}"

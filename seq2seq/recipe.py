@@ -197,13 +197,12 @@ def describe(result: RecipeResult) -> str:
     from seq2seq.checkpoint import latest, read_info
 
     config, run = result.recipe.config, shlex.quote(str(result.run))
-    data, folder = config.data, RunFolder(result.run, (config.data.source_language, config.data.target_language))
+    languages = config.data.languages
+    folder = RunFolder(result.run, languages)
     ensemble = "".join(f" --ensemble {shlex.quote(str(partner))}" for partner in folder.partners(config))
     if reverse := folder.reverse(config):
         ensemble += f" --rerank-by {shlex.quote(str(reverse))}"
-    source, reference = (
-        shlex.quote(str(result.run / "data" / f"test.{code}")) for code in (data.source_language, data.target_language)
-    )
+    source, reference = (shlex.quote(str(result.run / "data" / f"test.{code}")) for code in languages)
     figures = result.figures
     others = [
         *folder.members(config),

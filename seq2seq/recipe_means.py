@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
     from seq2seq.model.transformer import Transformer
 
-_PREFIX = "average_last_"  # of their folders, before the number of checkpoints
-
 
 def name_of_mean(run: Path, wanted: int) -> str:
     """The folder of a run's mean of `wanted` checkpoints, or of all where training ended before there were so many."""
-    return f"{_PREFIX}{_num_averaged(run, wanted)}"
+    from seq2seq.checkpoint import MEAN
+
+    return f"{MEAN}{_num_averaged(run, wanted)}"
 
 
 def average_last(run: Path, wanted: int, device: str, report: Callable[[str], None]) -> Path:
@@ -40,13 +40,14 @@ def average_last(run: Path, wanted: int, device: str, report: Callable[[str], No
 
 def remove_means(run: Path, names: Collection[str] | None = None) -> None:
     """Remove means of checkpoints of these names, or all; others may be a user's own."""
-    for folder in run.glob(f"checkpoints/{_PREFIX}*"):
+    from seq2seq.checkpoint import MEAN
+
+    for folder in run.glob(f"checkpoints/{MEAN}*"):
         if names is None or folder.name in names:
             remove_directory(folder)
 
 
 def _num_averaged(run: Path, wanted: int) -> int:
-    from seq2seq.checkpoint import checkpoints, read_info
+    from seq2seq.checkpoint import due_checkpoints
 
-    whole = [folder for folder in checkpoints(run) if not read_info(folder).interrupted]
-    return min(wanted, len(whole))
+    return min(wanted, len(due_checkpoints(run)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,24 @@ class Trainings:
         if self.folder.weights("step_*"):
             refuse_changes(self.run, before, self.settings.values, self.settings.of_training())
 
+    def refuse_lost_checkpoints(self, names: Iterable[str]) -> None:
+        """Refuse to train anew in the place of means whose checkpoints were deleted.
+
+        Args:
+            names: of the stages that train.
+
+        Raises:
+            RecipeError: which names a mean.
+        """
+        for name in names:
+            entry, run = self.record.entries.get(name, {}), self._run_of(name)
+            means, steps = (self.folder.weights(name, run) for name in ("average_*", "step_*"))
+            if means and not steps and "settings" in entry and not is_discarded(entry, run):
+                raise RecipeError(
+                    f"{means[0].parent}: the checkpoints beside it, step_*, are gone, with which its recipe goes on; "
+                    "put them back, choose another --output, or --overwrite to train anew"
+                )
+
     def discard(self) -> None:
         """Note that all trainings are to begin anew; what is there stays until they do."""
         entries = self.record.entries
@@ -131,6 +149,7 @@ class Trainings:
 
         entry, text = self.record.entries[stage.name], digests(stage.inputs())
         there = bool(self.folder.weights("step_*", run)) and not is_discarded(entry, run)
+        self.refuse_lost_checkpoints([stage.name])
         if there and "settings" in entry:
             refuse_changes(run, entry["settings"], stage.settings, stage.settings)
             refuse_other_text(run, entry["text"], text)

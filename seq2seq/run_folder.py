@@ -15,8 +15,8 @@ class RunFolder(NamedTuple):
     languages: tuple[str, str]
 
     def files(self, folder: str) -> list[Path]:
-        """The files in one of its folders, in order."""
-        return sorted(path for path in (self.path / folder).glob("*") if path.is_file())
+        """The files in one of its folders, in order, but for hidden ones, which file managers write."""
+        return sorted(path for path in (self.path / folder).glob("[!.]*") if path.is_file())
 
     def text(self, folder: str, name: str, side: int) -> Path:
         """One side of a text: 0 is the source, 1 the target."""

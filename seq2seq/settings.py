@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -179,7 +180,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return from_dict(hint, value, f"{path}.")
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"`{path}` = {value!r}: expected a list")
+            such = f", such as {json.dumps([value])}" if isinstance(value, str | int | float) else ""
+            raise ConfigError(f"`{path}` = {value!r}: expected a list{such}")
         return tuple(_convert(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if get_origin(hint) is Literal:
         if value not in get_args(hint):

@@ -82,9 +82,7 @@ class StageRecord:
 
     def begin(self, name: str) -> None:
         """Note that a stage has begun, and is not done; other notes about it stay."""
-        entry = self.entries.setdefault(name, {})
-        for key in ("fingerprint", "outputs"):
-            entry.pop(key, None)
+        self.entries.setdefault(name, {}).pop("fingerprint", None)
         write_json(self.path, self.entries)
 
     def write(self, name: str, **values: Any) -> None:

@@ -61,7 +61,7 @@ class SyntheticCorpus:
             return
         run, _ = self._resolved()
         data = load_config(run / "config.toml").data
-        there = (data.source_language, data.target_language)
+        there = data.languages
         if there != self.languages and all(there):
             raise RecipeError(
                 f"`{self.setting}` = {self.model}: translates {'-'.join(there)}; name a run that translates "
@@ -150,7 +150,7 @@ class SyntheticCorpus:
 def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus]:
     """The corpora that a recipe is to make in its run directory."""
     source_text, target_text = (folder.text("data", "train", side) for side in (0, 1))
-    found, languages = [], (config.data.source_language, config.data.target_language)
+    found, languages = [], config.data.languages
     if config.distillation.teacher:
         found.append(
             SyntheticCorpus(

@@ -122,6 +122,11 @@ class DataConfig:
             if corpus is not None and corpus.prepare is not None:
                 raise ConfigError(f"`data.{name}.prepare`: is for training corpora, other text stays as it is")
 
+    @property
+    def languages(self) -> tuple[str, str]:
+        """The codes of the source and of the target language."""
+        return self.source_language, self.target_language
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:

@@ -137,7 +137,7 @@ def _origin(config: Config) -> dict[str, Any]:
     corpora = [*config.data.train, *(each for each in (config.data.validation, config.data.test) if each)]
     return {
         "seq2seq": version("seq2seq"),
-        "languages": [config.data.source_language, config.data.target_language],
+        "languages": list(config.data.languages),
         "sources": [_source(corpus) for corpus in corpora],
         "training_corpora": len(config.data.train),
         "settings": to_dict(config.prepare),
@@ -178,7 +178,7 @@ def _judge_all(config: Config, work: Path, fingerprint: str, progress: Progress)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "fingerprint.json", {"fingerprint": fingerprint})
     remove_leftovers(work)
-    languages = (config.data.source_language, config.data.target_language)
+    languages = config.data.languages
     corpora = [each for each in (config.data.validation, config.data.test) if each]
     held_out = [pair for corpus in corpora for pair in read_corpus(replace(corpus, tag=""), languages)]
     kinds = list(dict.fromkeys(_kinds_of(config)))
@@ -216,9 +216,8 @@ def _kinds_of(config: Config) -> list[_Kind]:
 
 def _sides(config: Config, tag: str) -> Sides:
     """What the corpora with a tag have on their sides; with another one, they may be of the other direction."""
-    languages = (config.data.source_language, config.data.target_language)
     corpora = (replace(corpus, tag="") for corpus in config.data.train if corpus.tag == tag)
-    return Sides.learn(chain.from_iterable(read_corpus(corpus, languages) for corpus in corpora))
+    return Sides.learn(chain.from_iterable(read_corpus(corpus, config.data.languages) for corpus in corpora))
 
 
 def _num_pairs(corpora: Iterable[CorpusConfig]) -> int:
@@ -230,10 +229,9 @@ def _num_pairs(corpora: Iterable[CorpusConfig]) -> int:
 
 def _blocks(config: Config, work: Path) -> Iterator[tuple[Path, _Kind, list[SentencePair]]]:
     """Blocks of pairs as they are read, where their parts go, and their kind."""
-    languages = (config.data.source_language, config.data.target_language)
     for number, (corpus, kind) in enumerate(zip(config.data.train, _kinds_of(config), strict=True)):
         # Pairs with an empty side are for the first filter to drop, and count.
-        pairs = read_corpus(replace(corpus, tag=""), languages, keep_empty=corpus.drop_empty)
+        pairs = read_corpus(replace(corpus, tag=""), config.data.languages, keep_empty=corpus.drop_empty)
         for block_number in count():
             if not (block := list(islice(pairs, BLOCK))):
                 break

@@ -79,7 +79,7 @@ def prepared_tokens(corpus: CorpusConfig) -> TokenStore | None:
 
 
 def _find_or_write(config: Config, corpus: CorpusConfig, tokenizer: Tokenizer, folder: Path, say: Say) -> TokenStore:
-    languages = (config.data.source_language, config.data.target_language)
+    languages = config.data.languages
     with_text = config.segments_anew
     made_from = {"tokenizer": tokenizer.hash, "text": _identity(corpus, languages)}
     store = TokenStore.open(folder)

@@ -60,7 +60,7 @@ def _made_ready(config: Config, output: Path, progress: Progress) -> Prepared:
     clock.lap("tokens")
     _write_config(config, output)
     report = {**done.report, "coverage": _coverage(stores, config.data.max_length)}
-    write_report(output, report, (config.data.source_language, config.data.target_language))
+    write_report(output, report, config.data.languages)
     papers = [output / _CONFIG, *output.glob("report.*"), *output.glob("validation.*"), *output.glob("test.*")]
     tokens = output.glob(f"{CORPUS}/*/{BESIDE}/*")
     _lock(output, {"tokens": hashes_of(output, tokens), "papers": hashes_of(output, papers)})
@@ -127,11 +127,10 @@ def _tokens(
 
 def _write_config(config: Config, output: Path) -> None:
     """Write held-out text, and the config that names what is here instead of what it was made from."""
-    languages = (config.data.source_language, config.data.target_language)
     held_out: dict[str, CorpusConfig | None] = {}
     for name, corpus in (("validation", config.data.validation), ("test", config.data.test)):
         paths = [output / f"{name}.{side}" for side in SIDES]
-        pairs = list(read_corpus(corpus, languages)) if corpus else []
+        pairs = list(read_corpus(corpus, config.data.languages)) if corpus else []
         for side, path in enumerate(paths):
             path.unlink(missing_ok=True)
             if corpus:

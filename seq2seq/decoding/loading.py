@@ -102,8 +102,7 @@ def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: Engin
     members = [load_engine(path, device) for path in paths]
     tokenizer = members[0].tokenizer
     for path, member in zip(others, members[1:], strict=True):
-        ours, theirs = ((each.config.data.source_language, each.config.data.target_language)
-                        for each in (members[0], member))  # fmt: skip
+        ours, theirs = (each.config.data.languages for each in (members[0], member))
         if any(one and other and one != other for one, other in zip(ours, theirs, strict=True)):
             raise DecodingError(
                 f"{path}: translates {theirs[0]} to {theirs[1]}, and {first} {ours[0]} to {ours[1]}; an ensemble takes "

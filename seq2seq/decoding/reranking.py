@@ -50,8 +50,7 @@ def check_directions(forward: Config, reverse: Config, name: str) -> None:
     Raises:
         DecodingError: which names the run and the languages.
     """
-    there = (forward.data.source_language, forward.data.target_language)
-    back = (reverse.data.source_language, reverse.data.target_language)
+    there, back = forward.data.languages, reverse.data.languages
     if any(one and other and one != other for one, other in zip(there, back[::-1], strict=True)):
         raise DecodingError(
             f"{name}: translates {back[0]} to {back[1]}; a run that chooses among translations of {there[0]} to "

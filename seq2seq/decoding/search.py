@@ -10,6 +10,7 @@ penalty, in the bounds, and on the source side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -103,6 +104,13 @@ def length_penalty(length: int, config: DecodingConfig) -> float:
             return float(length**config.length_penalty)
         case "gnmt":
             return float(((5 + length) / 6) ** config.length_penalty)
+
+
+def in_power_form(config: DecodingConfig) -> DecodingConfig:
+    """The settings for a search that knows "power" alone; in place of "gnmt", with the alpha 1 that is usual there."""
+    if config.length_penalty_form == "power":
+        return config
+    return replace(config, length_penalty_form="power", length_penalty=1.0 if config.length_penalty else 0.0)
 
 
 def hypothesis(tokens: list[int], log_prob: float, config: DecodingConfig) -> Hypothesis:

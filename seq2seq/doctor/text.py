@@ -45,12 +45,11 @@ def read(data: DataConfig) -> dict[str, Text]:
         DataError: if one cannot be read.
         Seq2SeqError: if one holds nothing, or there is none to train on.
     """
-    languages = (data.source_language, data.target_language)
     corpora: dict[str, Sequence[CorpusConfig]] = {"train": data.train}
     corpora |= {name: [each] for name, each in (("validation", data.validation), ("test", data.test)) if each}
     if not data.train:
         raise Seq2SeqError("`data.train`: no training corpus; name one under [[data.train]] in the config")
-    return {name: _read_all(each, languages) for name, each in corpora.items()}
+    return {name: _read_all(each, data.languages) for name, each in corpora.items()}
 
 
 def _read_all(corpora: Sequence[CorpusConfig], languages: tuple[str, str]) -> Text:
@@ -193,14 +192,14 @@ def of_languages(text: dict[str, Text], data: DataConfig) -> Iterator[Finding]:
     try:
         from seq2seq.data.filters import other_language
 
-        is_other = other_language((data.source_language, data.target_language))
+        is_other = other_language(data.languages)
     except Seq2SeqError:  # not installed, or languages that it does not know
         return
     for name, corpus in text.items():
         pairs = random.Random(1).sample(corpus.sample, min(300, len(corpus.sample)))
         others = sum(map(is_other, pairs))
         if others > 0.2 * len(pairs):  # of several corpora, one may be swapped
-            languages = f"{data.source_language}-{data.target_language}"
+            languages = "-".join(data.languages)
             yield error(
                 "swapped languages",
                 f"`data.{name}`: {share(others, len(pairs))} of the pairs are not {languages}; swap the sides of "

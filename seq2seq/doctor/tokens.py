@@ -45,7 +45,7 @@ def tokenizer_of(config: Config, train: Text, output: Path) -> Tokenizer:
 def _side(data: DataConfig, side: int) -> Iterator[str]:
     """The text of a side, as much of it as is read of each corpus."""
     for corpus in data.train:
-        pairs = read_corpus(replace(corpus, tag=""), (data.source_language, data.target_language))
+        pairs = read_corpus(replace(corpus, tag=""), data.languages)
         yield from (pair[side] for pair in islice(pairs, texts.PAIRS))
 
 

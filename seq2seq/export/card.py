@@ -52,7 +52,7 @@ def _blocks(card: Card) -> Iterator[str]:
 
 def _front_matter(card: Card) -> str:
     data = card.config.data
-    languages = [language for language in (data.source_language, data.target_language) if language]
+    languages = [language for language in data.languages if language]
     datasets = [corpus["dataset"] for corpus in card.lock["corpora"] if "dataset" in corpus]
     lines = ["---"]
     # JSON strings are YAML strings, whatever is in them.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from seq2seq.checkpoint import LoadedRun
+from seq2seq.config import DecodingConfig
 from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.decoding.ctranslate2 import convert, penalty_of
+from seq2seq.decoding.search import in_power_form
 from seq2seq.files import atomic_write
 
 _LOG = logging.getLogger(__name__)
+_BATCH_SIZE = 64  # sentences of similar lengths, which have one greatest length
 
 # What differs between tokenizers: `cut` gives the pieces of a line, `join` the text of pieces.
 _OWN_PIECES = """\
@@ -49,14 +53,32 @@ translator = ctranslate2.Translator(str(folder))
 
 *lines, rest = sys.stdin.buffer.read().decode("utf-8-sig", "replace").split("\\n")
 lines = [line.removesuffix("\\r") for line in (lines + [rest] if rest else lines)]
-results = translator.translate_batch(
-    [[*cut({tag!r} + line), "</s>"] for line in lines], beam_size={beam_size}, patience={patience},
-    length_penalty={length_penalty}, max_batch_size=64, max_input_length={max_length},
-    max_decoding_length={max_length} - 1, min_decoding_length=0, no_repeat_ngram_size={no_repeat_ngram},
-)
-for line, result in zip(lines, results):
-    text = join(result.hypotheses[0]) if line.strip() else ""
-    sys.stdout.buffer.write(text.encode("utf-8") + b"\\n")
+tokens = [[*cut({tag!r} + line)[: {max_length} - 1], "</s>"] for line in lines]  # a longer text is cut off
+texts = [""] * len(lines)
+
+
+def greatest(i):
+    return min(int({ratio} * len(tokens[i]) + 1e-6) + {offset}, {max_length})  # with the end token
+
+
+def translate(batch):
+    results = translator.translate_batch(
+        [tokens[i] for i in batch], beam_size={beam_size}, patience={patience}, length_penalty={length_penalty},
+        no_repeat_ngram_size={no_repeat_ngram}, max_input_length=0, min_decoding_length=0,
+        max_decoding_length=max(greatest(batch[-1]) - 1, 1),
+    )
+    for i, result in zip(batch, results):
+        if len(batch) > 1 and len(result.hypotheses[0]) + 1 > greatest(i):
+            translate([i])
+        else:
+            texts[i] = join(result.hypotheses[0])
+
+
+nothing = len(cut({tag!r})) + 1
+order = sorted((i for i in range(len(lines)) if len(tokens[i]) > nothing), key=lambda i: len(tokens[i]))
+for first in range(0, len(order), {batch_size}):
+    translate(order[first : first + {batch_size}])
+sys.stdout.buffer.write("".join(f"{{text}}\\n" for text in texts).encode("utf-8"))
 '''
 
 
@@ -75,16 +97,27 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
     loaded.tokenizer.save(folder / "tokenizer")
     source, target = loaded.tokenizer.model_files
     pieces = (_MARIAN_PIECES if isinstance(loaded.tokenizer, MarianTokenizer) else _OWN_PIECES).rstrip()
-    decoding = loaded.config.decoding
-    if decoding.length_penalty_form != "power":
-        _LOG.warning("`decoding.length_penalty_form` = 'gnmt': CTranslate2 has none; its translate.py takes 'power'")
+    decoding = in_power_form(loaded.config.decoding)
+    if decoding.length_penalty and decoding != loaded.config.decoding:
+        _LOG.warning("`decoding.length_penalty_form` = 'gnmt': CTranslate2 has none; wrote 'power' with 1.0")
     settings = {
         "beam_size": decoding.beam_size,
         "patience": max(decoding.patience, 1 / decoding.beam_size),  # it must find one, and this many are the least
         "length_penalty": penalty_of(decoding),
         "no_repeat_ngram": decoding.no_repeat_ngram,
+        "ratio": min(decoding.max_length_ratio, loaded.config.model.max_length),
+        "offset": decoding.max_length_offset,
         "max_length": loaded.config.model.max_length,
+        "batch_size": _BATCH_SIZE,
         "tag": f"{decoding.tag} " if decoding.tag else "",
     }
     with atomic_write(folder / "translate.py") as file:
         file.write(_SCRIPT.format(source=source, target=target, pieces=pieces, **settings))
+
+
+def without_unknown(decoding: DecodingConfig) -> DecodingConfig:
+    """The settings without those that our engine refuses since CTranslate2 does not know them: of search, at least."""
+    return replace(
+        in_power_form(decoding), precision="float32", shortlist=False, min_length_ratio=0.0, epsilon=0.0,
+        patience=max(decoding.patience, 1.0),
+    )  # fmt: skip

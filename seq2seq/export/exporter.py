@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,17 @@ _LOG = logging.getLogger(__name__)
 
 Format = Literal["ctranslate2", "huggingface", "onnx"]
 Quantization = Literal["float32", "int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16"]
+# Settings of the search that stay behind, and those that our own engines obey, but not the script of an export.
+_LOST: Mapping[Format, Sequence[str]] = {
+    "ctranslate2": ["min_length_ratio", "epsilon"],
+    "huggingface": ["mbr", "length_reward", "max_length_ratio", "max_length_offset"],
+    "onnx": [],
+}
+_NOT_IN_SCRIPT: Mapping[Format, Sequence[str]] = {
+    "ctranslate2": ["mbr", "length_reward", "sample"],
+    "huggingface": [],
+    "onnx": ["mbr", "length_reward", "sample", "min_length_ratio", "no_repeat_ngram"],
+}
 
 
 def export(
@@ -89,17 +100,14 @@ def open_export(form: Format, folder: Path) -> Foreign:
 
 def _warn_of_rules(decoding: DecodingConfig, form: Format, quantization: Quantization) -> None:
     """Say which of a run's ways of choosing a translation stay behind."""
-    names = ["mbr", "length_reward", "shortlist", *(["precision"] if quantization == "float32" else [])]
-    own = {
-        "onnx": ["sample", "min_length_ratio", "no_repeat_ngram"],
-        "ctranslate2": ["sample", "min_length_ratio", "max_length_ratio", "max_length_offset"],
-        "huggingface": ["max_length_ratio", "max_length_offset"],
-    }
-    names += own.get(form, [])
-    for name in names:
+    names = ["shortlist", *(["precision"] if quantization == "float32" else []), *_LOST[form]]
+    for name in (*names, *_NOT_IN_SCRIPT[form]):
         value = getattr(decoding, name)
         if value != getattr(DecodingConfig(), name):
-            _LOG.warning("`decoding.%s` = %r: is not in the format %s; what is written has it not", name, value, form)
+            where = "translate.py" if name in _NOT_IN_SCRIPT[form] else "what is written"
+            _LOG.warning("`decoding.%s` = %r: is not in the format %s; %s has it not", name, value, form, where)
+    if form == "ctranslate2" and decoding.patience < 1 and not decoding.sample:
+        _LOG.warning("`decoding.patience` = %g: translate.py has it, our engine for CTranslate2 1", decoding.patience)
 
 
 def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantization) -> None:
@@ -119,6 +127,8 @@ def _write(loaded: LoadedRun, form: Format, folder: Path, quantization: Quantiza
     if form != "huggingface":  # whose config.json says it all
         # `--quantization` says the precision, and shortlists are for our own search alone.
         decoding = replace(loaded.config.decoding, precision="float32", shortlist=False)
+        if form == "ctranslate2":
+            decoding = ctranslate2.without_unknown(decoding)
         save_config(without_data(replace(loaded.config, decoding=decoding)), folder / "config.toml")
 
 

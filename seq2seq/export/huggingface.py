@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from seq2seq.checkpoint import LoadedRun
 from seq2seq.config import Activation, Config, DecodingConfig
 from seq2seq.data.batching import cut_batches, pad
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.search import Hypothesis, length_penalty
+from seq2seq.decoding.search import Hypothesis, in_power_form, length_penalty
 from seq2seq.errors import ExportError
 from seq2seq.export.marian_weights import POSITIONS, to_marian
 from seq2seq.files import atomic_write
@@ -58,7 +59,10 @@ def write(loaded: LoadedRun, folder: Path) -> None:
         found = model.load_state_dict(to_marian(loaded.model), strict=False)
         assert set(found.missing_keys) <= set(POSITIONS) and not found.unexpected_keys, found
         model.generation_config = transformers.GenerationConfig(**_generation_settings(loaded))
-        model.save_pretrained(folder)
+        try:
+            model.save_pretrained(folder)
+        except SafetensorError as error:  # which it also makes of the system's errors
+            raise ExportError(f"{folder}: cannot be written ({error}); make room, or choose another --output") from None
     _write_tokenizer(loaded, folder)
 
 
@@ -216,7 +220,7 @@ def _check(config: Config) -> None:
 def _warn(config: Config, tokenizer: Tokenizer) -> None:
     """Say what `generate` and the tokenizer will do otherwise."""
     search = config.decoding
-    if search.length_penalty_form != "power" and not search.sample:
+    if search.length_penalty_form != "power" and search.length_penalty and not search.sample:
         _LOG.warning("`decoding.length_penalty_form` = 'gnmt': `generate` has no such form; wrote length_penalty 1.0")
     if search.patience != 1 and not search.sample:
         _LOG.warning("`decoding.patience` = %g: `generate` has none; wrote early_stopping, which is 1", search.patience)
@@ -278,8 +282,7 @@ def _generation_settings(loaded: LoadedRun) -> dict[str, Any]:
 def _search_settings(config: DecodingConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"num_beams": config.beam_size, "do_sample": False, **_no_repeat(config)}
     if config.beam_size > 1:  # without beams, transformers refuses the others
-        alpha = config.length_penalty if config.length_penalty_form == "power" else 1.0
-        settings.update(length_penalty=float(alpha), early_stopping=True)
+        settings.update(length_penalty=float(in_power_form(config).length_penalty), early_stopping=True)
     else:
         settings.update(length_penalty=None, early_stopping=None)
     return settings

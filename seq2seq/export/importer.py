@@ -24,13 +24,14 @@ from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.data.tokenizer import MARIAN_FILES
 from seq2seq.errors import ConfigError, ExportError, TokenizerError
 from seq2seq.export.huggingface import ACTIVATIONS, HuggingFaceModel, import_transformers
-from seq2seq.export.marian_weights import BIAS, POSITIONS, embeddings, from_marian
+from seq2seq.export.marian_weights import POSITIONS, embeddings, from_marian
 from seq2seq.files import atomic_directory
 from seq2seq.model.positions import sinusoidal_positions
 from seq2seq.model.transformer import Transformer
 from seq2seq.settings import from_dict
 from seq2seq.weights import parameters_of
 
+SILENT = -100.0  # the bias of a token without probability; not less, for fine-tuning smooths labels over it
 TOLERANCE = 1e-4  # of a logit, in relation to the largest one where that is over 1
 _POSITION_TOLERANCE = 1e-3  # some models are stored in float16
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,9 +98,10 @@ def import_marian(
     try:
         values = _read_json(folder / "config.json")
         weights, kind = _read_weights(folder, values)
-        model = Transformer(_model_config(values, weights, kind)).eval()
+        model = Transformer(_model_config(values, kind)).eval()
         from_marian(weights, model)
         tokenizer = _read_tokenizer(folder, values, model.config)
+        _silence(model, tokenizer)
     except (ExportError, ConfigError, TokenizerError) as error:
         raise ExportError(f"{folder}: {error}") from None
     with atomic_directory(output) as run:
@@ -109,8 +111,19 @@ def import_marian(
         return compare(load_model(run), HuggingFaceModel.load(folder)) if verify else None
 
 
+def _silence(model: Transformer, tokenizer: MarianTokenizer) -> None:
+    """Give tokens that were never learnt no probability, as `generate` does with `renormalize_logits`.
+
+    Padding was added when the model was converted, with weights of 0. So its logit is 0, which may be the largest, and
+    what is left for other tokens would differ from place to place.
+    """
+    padding, *_ = tokenizer.target.special_ids
+    with torch.no_grad():
+        model.output.bias[[padding, *tokenizer.target.unused]] = SILENT
+
+
 def compare(ours: LoadedRun, theirs: HuggingFaceModel) -> Verified:
-    """Compare logits and token ids on random sentences and some real ones.
+    """Compare logits and token ids on random sentences and some real ones; not those of tokens that are silent.
 
     Raises:
         ExportError: if they differ.
@@ -128,9 +141,9 @@ def compare(ours: LoadedRun, theirs: HuggingFaceModel) -> Verified:
     for text, mine, other in zip(texts, tokenizer.encode_source(texts), theirs.encode(texts), strict=True):
         if mine != other:
             raise ExportError(f"not imported: the tokens of {text[:40]!r} are {mine[:9]}, transformers has {other[:9]}")
-    count, largest = 0, 0.0
-    for i, other_logits in theirs.logits(sources, targets):
-        logits = _logits(ours, sources[i], targets[i])
+    count, largest, learnt = 0, 0.0, ours.model.output.bias != SILENT
+    for i, everything in theirs.logits(sources, targets):
+        logits, other_logits = _logits(ours, sources[i], targets[i])[:, learnt], everything[:, learnt]
         difference = float((logits - other_logits).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(other_logits.abs().max())):  # nor not a number
             raise ExportError(
@@ -190,7 +203,7 @@ def _read_json(path: Path, needed: bool = True) -> dict[str, Any]:
         if not needed:
             return {}
         raise ExportError(f"no {path.name} there; expected the folder of a MarianMTModel") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ExportError(f"{path.name} is not JSON; get the model again") from None
     if not isinstance(values, dict):
         raise ExportError(f"{path.name} is not an object of JSON; get the model again")
@@ -258,7 +271,7 @@ def _check(values: Mapping[str, Any]) -> None:
             "get the model again"
         )
     activation = _value(values, "activation_function")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ExportError(f"`activation_function` = {_json(activation)}: cannot be imported, only {known}")
     for name in ("decoder_start_token_id", "eos_token_id"):
@@ -266,7 +279,7 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ExportError(f"`{name}` = {_json(_value(values, name))}: expected one token id; cannot be imported")
 
 
-def _model_config(values: Mapping[str, Any], weights: Mapping[str, Tensor], kind: TiedEmbeddings) -> ModelConfig:
+def _model_config(values: Mapping[str, Any], kind: TiedEmbeddings) -> ModelConfig:
     source_size = _value(values, "vocab_size")
     settings = {
         "encoder_layers": _value(values, "encoder_layers"),
@@ -281,7 +294,7 @@ def _model_config(values: Mapping[str, Any], weights: Mapping[str, Tensor], kind
         "activation": ACTIVATIONS[_value(values, "activation_function")],
         "tied_embeddings": kind,
         "scale_embeddings": bool(_value(values, "scale_embedding")),
-        "output_bias": BIAS in weights and bool(weights[BIAS].any()),
+        "output_bias": True,
         "max_length": _value(values, "max_position_embeddings"),
         "source_vocab_size": source_size,
         "target_vocab_size": values.get("decoder_vocab_size") or source_size,

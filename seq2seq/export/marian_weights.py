@@ -84,6 +84,7 @@ def from_marian(weights: Mapping[str, Tensor], model: Transformer) -> None:
         ExportError: if a tensor is missing, left over, or of another shape than the model's settings say.
     """
     ours = model.state_dict()
+    weights = {BIAS: torch.zeros(1, model.config.target_vocab_size), **weights}
     parts = {
         **dict(layer_names(model.config)),
         "source_embedding.weight": (_SOURCE,),

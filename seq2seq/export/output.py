@@ -9,14 +9,17 @@ from typing import Any
 
 from seq2seq.decoding.loading import MARK  # in each export and package
 from seq2seq.errors import ExportError
-from seq2seq.files import write_json
+from seq2seq.files import sha256_of, write_json
 
+_TEXTS = (".md", ".py", ".toml")  # such as a model card, which is to be completed
 _OF_DESKTOPS = (".DS_Store", "Thumbs.db")  # which looking at a folder leaves there
 
 
 def mark(folder: Path, **what: Any) -> None:
-    """Say of a folder that is finished what made it, and which files it holds by that."""
-    write_json(folder / MARK, {**what, "seq2seq": version("seq2seq"), "holds": _files_in(folder)})
+    """Say of a folder that is finished what made it, which files it holds by that, and what one may edit in them."""
+    holds = _files_in(folder)
+    texts = {name: sha256_of(folder / name) for name in holds if Path(name).suffix in _TEXTS}
+    write_json(folder / MARK, {**what, "seq2seq": version("seq2seq"), "holds": holds, "texts": texts})
 
 
 def check_output(output: Path, run: Path, overwrite: bool) -> None:
@@ -42,20 +45,27 @@ def check_output(output: Path, run: Path, overwrite: bool) -> None:
     if others is None:
         raise ExportError(f"{output}: has no mark of an export or package; choose another --output, or delete it")
     if others:
-        raise ExportError(f"{output}: holds {others[0]} too, which would be lost; move it, or choose another --output")
+        raise ExportError(f"{output}: holds {others[0]}, new or edited, which would be lost; move it, or the output")
 
 
 def _not_ours(folder: Path) -> list[str] | None:
-    """What has come into a folder since it was made; None if neither an export nor a package was made there."""
+    """What was put into a folder, or edited, since an export or a package was made there; None if none was."""
     try:
         said = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     holds = said.get("holds") if isinstance(said, dict) else None
-    if not isinstance(holds, list):
+    if not isinstance(holds, list) or not all(isinstance(name, str) and name != "." for name in holds):
         return None
     ours = {MARK, *holds}  # of a folder that is named, all that is in it
-    return [name for name in _files_in(folder) if ours.isdisjoint([name, *map(str, PurePosixPath(name).parents)])]
+    texts = said.get("texts")  # of an older mark, none are known
+    texts = texts if isinstance(texts, dict) else {}
+    return [
+        name
+        for name in _files_in(folder)
+        if ours.isdisjoint([name, *map(str, PurePosixPath(name).parents)])
+        or (name in texts and texts[name] != sha256_of(folder / name))
+    ]
 
 
 def _files_in(folder: Path) -> list[str]:

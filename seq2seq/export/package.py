@@ -8,7 +8,7 @@
     DIR/tokenizer/, DIR/checkpoints/NAME/model.safetensors, checkpoint.json
     DIR/ctranslate2/, huggingface/, onnx/   the same model for other engines, if asked for
 
-The folder is a run: all commands take it.
+The folder is a run: every command that translates takes it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ def package(
         raise ExportError(f"{folder}: is a package already; name the run that it was made of")
     loaded = load_model(run)
     with atomic_directory(output) as partial:
+        for form in publication.formats:  # first, for one may be refused
+            export(loaded, form, partial / form)
+            say(f"{form}: written and verified")
         lock = lock_of(loaded.config, loaded.tokenizer.hash)
         write_json(partial / "data.lock.json", lock)
         save_config(without_data(loaded.config), partial / "config.toml")
@@ -71,9 +74,6 @@ def package(
         if (lexicon := Lexicon.load(folder)) is not None:
             lexicon.save(partial)
         save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=checkpoint.name)
-        for form in publication.formats:
-            export(loaded, form, partial / form)
-            say(f"{form}: written and verified")
         write_card(partial / "README.md", _card(loaded, folder, publication, lock))
         mark(partial, format="package")
 
@@ -83,12 +83,11 @@ def lock_of(config: Config, tokenizer_hash: str) -> dict[str, Any]:
     corpora = [("train", corpus) for corpus in config.data.train]
     corpora += [("validation", config.data.validation)] if config.data.validation else []
     corpora += [("test", config.data.test)] if config.data.test else []
-    languages = (config.data.source_language, config.data.target_language)
     return {
         "seq2seq": version("seq2seq"),
         "tokenizer": tokenizer_hash,
         **({"base": _base(config)} if config.training.initialise_from else {}),
-        "corpora": [{"role": role, **_provenance(corpus, languages)} for role, corpus in corpora],
+        "corpora": [{"role": role, **_provenance(corpus, config.data.languages)} for role, corpus in corpora],
     }
 
 

@@ -21,7 +21,7 @@ from seq2seq.data.corpus import read_corpus, read_lines
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.engine import Engine, Task, TorchEngine
 from seq2seq.decoding.scoring import score_tokens, token_log_probs
-from seq2seq.decoding.search import Hypothesis, length_penalty
+from seq2seq.decoding.search import Hypothesis, in_power_form, length_penalty
 from seq2seq.errors import DataError, ExportError
 from seq2seq.evaluation import validation_score
 
@@ -152,7 +152,7 @@ def _validation(config: Config, number: int) -> list[str]:
     if config.data.validation is None or config.data.validation.dataset:  # the Hub is not asked for this
         return []
     try:
-        pairs = read_corpus(config.data.validation, (config.data.source_language, config.data.target_language))
+        pairs = read_corpus(config.data.validation, config.data.languages)
         return [pair.source for pair in islice(pairs, number)]
     except DataError:  # the run was moved without its data
         return []
@@ -275,8 +275,7 @@ class _Comparison:
             self.ours.config.decoding, beam_size=beam_size, n_best=1, sample=False, min_length_ratio=0.0,
             no_repeat_ngram=0, patience=patience, precision="float32", shortlist=False,
         )  # fmt: skip
-        if config.length_penalty_form != "power":  # which is all that others have
-            config = replace(config, length_penalty_form="power", length_penalty=1.0)
+        config = in_power_form(config)  # which is all that others have
         engine = TorchEngine(self.ours.model, self.ours.tokenizer)
         ours = _search(engine, self.sources, config, self.max_length)
         cut = [any(len(each.tokens) + 1 >= self.max_length for each in hypotheses) for hypotheses in ours]

@@ -73,8 +73,7 @@ def training_sources(config: Config) -> Iterator[str] | None:
     paths = [Path(path) for corpus in corpora for path in (corpus.source, corpus.target, corpus.path) if path]
     if not corpora or any(corpus.dataset for corpus in corpora) or not all(path.exists() for path in paths):
         return None
-    languages = (config.data.source_language, config.data.target_language)
-    pairs = (pair for corpus in corpora for pair in read_corpus(corpus, languages))
+    pairs = (pair for corpus in corpora for pair in read_corpus(corpus, config.data.languages))
     return (pair.source for pair in pairs)
 
 

@@ -21,7 +21,7 @@ from seq2seq.data.token_store import TokenStore
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.training.distributed import Processes
-from seq2seq.training.mixture import parts_with_weights, weights_in
+from seq2seq.training.mixture import refuse_parts_without_pairs, weights_in
 
 RUN_PAIRS = 1000
 POOL_TOKENS = 2**24  # of both sides: 64 MB, some 300,000 pairs
@@ -72,9 +72,8 @@ _NOTHING = _Pool(Examples.joined([]), [], [])
 
 def read_pairs(config: Config, counts: Counter[str] | None = None) -> Iterator[SentencePair]:
     """The pairs of all training corpora, one corpus after another."""
-    languages = (config.data.source_language, config.data.target_language)
     for corpus in config.data.train:
-        yield from read_corpus(corpus, languages, counts)
+        yield from read_corpus(corpus, config.data.languages, counts)
 
 
 def tokenize(pairs: Sequence[SentencePair], tokenizer: Tokenizer, sampling: float = 0.0, seed: int = 0) -> Examples:
@@ -108,7 +107,8 @@ class Feed:
         if not self._size:
             read, long = self.counts["read"], self.counts["too_long"]
             raise DataError(f"`data.train`: no usable pair ({read} read, {long} too long); check the corpora")
-        self._refuse_parts_without_pairs()
+        sizes = [store.fitting(self._max_length) for store in stores]
+        refuse_parts_without_pairs(config.data, config.training.minimum_risk > 0, sizes)
         self._epoch, self._runs = -1, [[Run(0, 0, 0, 0, 1.0)]]
         self._at, self._pool = (-1, 0), _NOTHING
 
@@ -149,15 +149,6 @@ class Feed:
         """From now on, which is to be a new epoch, have the batches and the weights of a part of training."""
         self._is_in_last_part, self._minimises_risk = is_last, minimises_risk
         self._epoch, self._at, self._pool = -1, (-1, 0), _NOTHING
-
-    def _refuse_parts_without_pairs(self) -> None:
-        """Refuse before the first step a stage, or the last part of training, of whose weights no pair comes."""
-        sizes = [store.fitting(self._max_length) for store in self._stores]
-        for name, weights in parts_with_weights(self._data, self._training.minimum_risk > 0):
-            if not any(round(weight * size) for weight, size in zip(weights, sizes, strict=True)):
-                raise DataError(
-                    f"`{name}` = {list(weights)}: take none of the corpora's {sizes} usable pairs; raise one of them"
-                )
 
     def _batch(self, rows: Ints) -> Batch:
         return make_batch(self._pool.examples, rows, self._tokenizer.pad_id, self._tokenizer.start_id)

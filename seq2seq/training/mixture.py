@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seq2seq.config import DataConfig
+from seq2seq.errors import DataError
 
 
 def weights_in(
@@ -31,18 +32,33 @@ def weights_in(
 
 
 def parts_with_weights(data: DataConfig, minimises_risk: bool) -> list[tuple[str, Sequence[float]]]:
-    """The parts of a training whose corpora have weights of their own, by the settings of these.
+    """The parts of a training that take corpora by weights, by the settings that have these.
 
     Args:
         data: gives them.
         minimises_risk: whether a part of the training does.
     """
     parts: list[tuple[str, Sequence[float]]] = [("data.curriculum.weights", each.weights) for each in data.curriculum]
+    if not data.curriculum and data.temperature == 1:
+        parts.append(("data.train.weight", [corpus.weight for corpus in data.train]))
     if data.last_weights:
         parts.append(("data.last_weights", data.last_weights))
     if minimises_risk and data.risk_weights:
         parts.append(("data.risk_weights", data.risk_weights))
     return parts
+
+
+def refuse_parts_without_pairs(data: DataConfig, minimises_risk: bool, sizes: Sequence[int]) -> None:
+    """Refuse weights of a part of training by which not one of the `sizes` pairs of the corpora comes in an epoch.
+
+    Raises:
+        DataError: which names the setting.
+    """
+    for name, weights in parts_with_weights(data, minimises_risk):
+        if not any(round(weight * size) for weight, size in zip(weights, sizes, strict=True)):
+            raise DataError(
+                f"`{name}` = {list(weights)}: take none of the corpora's {list(sizes)} pairs; raise one of them"
+            )
 
 
 def tempered(sizes: Sequence[int], temperature: float) -> list[float]:

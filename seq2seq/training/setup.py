@@ -18,7 +18,7 @@ from seq2seq.files import clear_directory
 from seq2seq.settings import flat, to_dict
 from seq2seq.training.feed import read_pairs
 from seq2seq.training.fine_tuning import base_of, copy_base, warn_of_unknown
-from seq2seq.training.mixture import parts_with_weights
+from seq2seq.training.mixture import parts_with_weights, refuse_parts_without_pairs
 
 TOKENS = "tokens"  # the folder of a run with the tokens of corpora that were not prepared
 FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that training writes into a run
@@ -114,18 +114,21 @@ def _check_corpora(config: Config) -> None:
 
     Those that `seq2seq prepare` made have been read through then.
     """
-    prepared = [store for corpus in config.data.train if (store := prepared_tokens(corpus))]
-    others = [corpus for corpus in config.data.train if prepared_tokens(corpus) is None]
-    languages = (config.data.source_language, config.data.target_language)
-    if not sum(1 for corpus in others for _ in read_corpus(corpus, languages)) + sum(map(len, prepared)):
+    languages = config.data.languages
+    sizes = [
+        sum(1 for _ in read_corpus(corpus, languages)) if (store := prepared_tokens(corpus)) is None else len(store)
+        for corpus in config.data.train
+    ]
+    if not any(sizes):
         raise DataError("the training corpora hold no pair with text on both sides; check `data.train`")
+    refuse_parts_without_pairs(config.data, config.training.minimum_risk > 0, sizes)
     if config.data.validation is not None and not sum(1 for _ in read_corpus(config.data.validation, languages)):
         raise DataError("the validation corpus holds no pair with text on both sides; check `data.validation`")
 
 
 def _check_lengths(config: Config, tokenizer: Tokenizer) -> None:
     """Refuse corpora without a pair that is short enough, also those of one part; mostly, the first one is."""
-    limit, languages = config.data.max_length, (config.data.source_language, config.data.target_language)
+    limit, languages = config.data.max_length, config.data.languages
 
     def fits(pair: SentencePair) -> bool:
         ids = tokenizer.encode_source([pair.source])[0], tokenizer.encode_target([pair.target])[0]
@@ -177,11 +180,10 @@ def _side(config: Config, side: int) -> Iterator[str]:
 
 def _first(config: Config, tokenizer: Tokenizer, side: int) -> Iterator[str]:
     """The begin of each corpus, without tags; of those prepared with the tokenizer, the report has told already."""
-    languages = (config.data.source_language, config.data.target_language)
     for corpus in config.data.train:
         store = prepared_tokens(corpus)
         if store is None or store.made_from["tokenizer"] != tokenizer.hash:
-            pairs = islice(read_corpus(replace(corpus, tag=""), languages), _LOOKED_AT)
+            pairs = islice(read_corpus(replace(corpus, tag=""), config.data.languages), _LOOKED_AT)
             yield from (pair[side] for pair in pairs)
 
 

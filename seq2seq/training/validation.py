@@ -24,7 +24,7 @@ def read_validation_pairs(config: Config) -> list[SentencePair]:
     """The validation corpus, whole; empty if the run has none."""
     if config.data.validation is None:
         return []
-    return list(read_corpus(config.data.validation, (config.data.source_language, config.data.target_language)))
+    return list(read_corpus(config.data.validation, config.data.languages))
 
 
 def validate(

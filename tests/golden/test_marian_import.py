@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from hypothesis import strategies as st
 from seq2seq.checkpoint import LoadedRun, load_model
 from seq2seq.data.tokenizer import MARIAN_FILES
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import ExportError
 from seq2seq.export import huggingface
+from seq2seq.export.exporter import export
 from seq2seq.export.importer import import_marian
 from tests.marian_models import CODES, sentences, write_model
 
@@ -35,6 +40,9 @@ class Imported:
         self.ours: LoadedRun = load_model(run)
         self.model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        padding = self.tokenizer.convert_tokens_to_ids("<pad>")
+        self.learnt = torch.arange(self.ours.config.model.target_vocab_size) != self.model.config.pad_token_id
+        assert padding in (self.model.config.pad_token_id, self.ours.tokenizer.pad_id)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -54,7 +62,11 @@ def test_logits_are_the_same(imported: Imported) -> None:
     target = torch.randint(config.target_vocab_size, (6, 64))
     mask = torch.arange(60) < torch.tensor([60, 1, 30, 7, 59, 12])[:, None]
     theirs = imported.model(input_ids=source, attention_mask=mask.long(), decoder_input_ids=target).logits
-    torch.testing.assert_close(imported.ours.model(source, mask, target), theirs, rtol=0, atol=1e-4)
+    ours, learnt = imported.ours.model(source, mask, target), imported.learnt
+    torch.testing.assert_close(ours[..., learnt], theirs[..., learnt], rtol=0, atol=1e-4)
+    # Padding, which no text to learn from held, leaves the others all of the probability, as `renormalize_logits` does.
+    theirs[..., ~learnt] = -torch.inf
+    torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1), rtol=0, atol=1e-5)
 
 
 def test_exported_again_it_is_what_it_was(imported: Imported, tmp_path: Path) -> None:
@@ -63,7 +75,8 @@ def test_exported_again_it_is_what_it_was(imported: Imported, tmp_path: Path) ->
     after = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).state_dict()
     assert before.keys() == after.keys()
     for name, tensor in before.items():
-        assert torch.equal(tensor, after[name]), name
+        kept = imported.learnt if name == "final_logits_bias" else slice(None)
+        assert torch.equal(tensor[..., kept], after[name][..., kept]), name
     for name in MARIAN_FILES:
         if (imported.folder / name).exists():
             assert (imported.folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
@@ -123,4 +136,30 @@ def test_shared_inputs_without_a_tied_output(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     huggingface.write(loaded, tmp_path / "out")
     after = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").state_dict()
+    after["final_logits_bias"][:, loaded.tokenizer.pad_id] = model.final_logits_bias[:, loaded.tokenizer.pad_id]
     assert all(torch.equal(tensor, after[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_full_disk_is_told(imported: Imported, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # bytes of a file
+    try:
+        with pytest.raises(ExportError, match=r"cannot be written .*; make room, or choose another --output"):
+            huggingface.write(imported.ours, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_ctranslate2_does_not_say_padding_either(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2")
+    write_model(tmp_path / "model")
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        model.final_logits_bias[0, -1] = 10.0  # likelier than all else
+    model.save_pretrained(tmp_path / "model")
+    import_marian(tmp_path / "model", tmp_path / "run")
+    export(load_model(tmp_path / "run"), "ctranslate2", tmp_path / "out", sentences=sentences("source.spm", 20))
+    text = "".join(f"{line}\n" for line in sentences("source.spm", 5)).encode()
+    command = [sys.executable, tmp_path / "out" / "translate.py"]
+    said = subprocess.run(command, input=text, capture_output=True, check=True, timeout=60).stdout.decode()
+    assert said.count("\n") == 5 and "<pad>" not in said

@@ -184,6 +184,12 @@ KINDS = [
         ("none.de",),
         _config("train.de", "none.de"),
     ),
+    Bad(
+        "corpus of which no pair is drawn, to overwrite a good run with",
+        "train config.toml --output run --overwrite",
+        ("`data.train.weight` = [0.001]", "raise one of them"),
+        _config('target = "train.en"', 'target = "train.en", weight = 0.001'),
+    ),
     Bad("empty corpus", TRAIN, ("train",), _files(train__de="", train__en="")),
     Bad(
         "too many pieces for the corpus",

@@ -42,15 +42,27 @@ def test_evaluate_takes_an_export(exported: Path, corpus: Path, seq2seq: Command
     assert seq2seq("evaluate", exported, "--engine", "ctranslate2", *files).status == 0
 
 
-def test_the_script_beside_the_model_needs_no_seq2seq(exported: Path) -> None:
-    def translated(lines: bytes) -> bytes:
-        command = [sys.executable, "-S", "-c", _WITHOUT_SEQ2SEQ, exported / "translate.py"]
-        return subprocess.run(command, input=lines, capture_output=True, check=True).stdout
+def by_script(folder: Path, lines: bytes) -> bytes:
+    """What the script beside an exported model makes of lines, where neither torch nor seq2seq are."""
+    command = [sys.executable, "-S", "-c", _WITHOUT_SEQ2SEQ, folder / "translate.py"]
+    return subprocess.run(command, input=lines, capture_output=True, check=True).stdout
 
-    found = translated(b"abc de\n\nfgh\xc2\x85ab c\n")
+
+def test_the_script_translates_as_the_engine_does(
+    trained_run: Path, corpus: Path, seq2seq: Command, tmp_path: Path
+) -> None:
+    # Greedily, since the two differ in which of several hypotheses they take that were cut off at the greatest length.
+    run = decoding_otherwise(trained_run, tmp_path / "run", beam_size=1)
+    assert seq2seq(*("export", run, "--format", "ctranslate2"), "--output", tmp_path / "out").status == 0
+    lines = b"  \n" + (corpus / "test.de").read_bytes() + b"\nabc\n"
+    assert by_script(tmp_path / "out", lines) == seq2seq("translate", run, stdin=lines).stdout
+
+
+def test_the_script_beside_the_model_needs_no_seq2seq(exported: Path) -> None:
+    found = by_script(exported, b"abc de\n\nfgh\xc2\x85ab c\n")
     first, blank, last, end = found.split(b"\n")
     assert first and last and not blank and not end
-    assert translated(b"\xef\xbb\xbfabc de\r\n\r\nfgh\xc2\x85ab c\r\n") == found
+    assert by_script(exported, b"\xef\xbb\xbfabc de\r\n\r\nfgh\xc2\x85ab c\r\n") == found
 
 
 _WITHOUT_SEQ2SEQ = f"""
@@ -91,11 +103,18 @@ def test_settings_that_ctranslate2_takes_otherwise(trained_run: Path, seq2seq: C
 def test_a_run_that_decodes_in_its_own_way_is_exported_faithfully(
     trained_run: Path, seq2seq: Command, tmp_path: Path
 ) -> None:
-    own = {"precision": "int8", "shortlist": True, "max_length_offset": 5}
+    own = {"precision": "int8", "shortlist": True, "min_length_ratio": 0.5}
     run = decoding_otherwise(trained_run, tmp_path / "run", **own)
     done = seq2seq("export", run, "--format", "ctranslate2", "--output", tmp_path / "out")
     assert done.status == 0, done.stderr
     assert all(f"`decoding.{name}` = {value!r}" in done.stderr for name, value in own.items())
+    sampling = decoding_otherwise(trained_run, tmp_path / "sampling", sample=True, epsilon=0.02)
+    for form in ("ctranslate2", "onnx"):
+        done = seq2seq("export", sampling, "--format", form, "--output", tmp_path / form)
+        assert done.status == 0 and "`decoding.sample` = True: " in done.stderr
+        assert "translate.py has it not" in done.stderr
+        done = seq2seq("translate", tmp_path / form, "--engine", form, stdin=LINES)
+        assert done.status == 0 and done.stdout.count(b"\n") == 4, done.stderr
     assert seq2seq("translate", tmp_path / "out", "--engine", "ctranslate2", stdin=LINES).stdout.count(b"\n") == 4
 
 

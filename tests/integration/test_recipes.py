@@ -94,7 +94,7 @@ def test_each_recipe_takes_local_files(name: str, tmp_path: Path) -> None:
     local = tmp_path / "local"
     local.mkdir()
     for part, number in (("train", 120), ("val", 8), ("test", 8), ("test_two", 3)):
-        for side, language in enumerate((recipe.config.data.source_language, recipe.config.data.target_language)):
+        for side, language in enumerate(recipe.config.data.languages):
             text = "".join(f"{pair[side]}\n" for pair in pairs(number, seed=len(part)))
             (local / f"{part}.{language}").write_text(text, encoding="utf-8")
     pipeline_run = run_recipe(recipe, tmp_path / "run", local, device="cpu").run
@@ -189,7 +189,7 @@ def test_a_pair_that_the_hub_does_not_have_is_refused(name: str, tmp_path: Path)
 def fetched(name: str, output: Path, *overrides: str) -> list[tuple[str, ...]]:
     recipe = load_recipe(FOLDER / f"{name}.toml", overrides)
     fetch.fetch_by_script(recipe.script, recipe.config, output)
-    languages = (recipe.config.data.source_language, recipe.config.data.target_language)
+    languages = recipe.config.data.languages
     return list(zip(*(read_lines(output / f"train.{language}") for language in languages), strict=True))
 
 
@@ -306,13 +306,15 @@ def test_the_ablation_has_a_row_for_each_method(tmp_path: Path, monkeypatch: pyt
     settings = [*TINY, "tokenizer.vocab_size=280"]
     command = ["reverse", *(part for setting in settings for part in ("--set", setting))]
     methods = ["mean of 5 checkpoints", "MBR by BLEU, beam 32"]
+    names = ["mean of 2 checkpoints", methods[1]]  # there are no more
     found = CliRunner().invoke(main, [*command, *(part for method in methods for part in ("--only", method))])
     assert found.exit_code == 0, found.output
     rows = [line.split(" | ") for line in found.stdout.splitlines()[2:]]
-    assert [row[0].removeprefix("| ") for row in rows] == ["baseline", *methods]
+    assert [row[0].removeprefix("| ") for row in rows] == ["baseline", *names]
     assert all("p = " in row[3] for row in rows[1:])
-    longer = CliRunner().invoke(main, [*command, "--set", "training.steps=9", "--only", "word dropout"])
-    assert longer.exit_code == 1 and "9 are asked for" in longer.output
+    for name in ("steps", "keep_checkpoints"):
+        other = CliRunner().invoke(main, [*command, "--set", f"training.{name}=9", "--only", "word dropout"])
+        assert other.exit_code == 1 and f"baseline-1: was trained with training.{name} =" in other.output
     refused = CliRunner().invoke(main, ["reverse", "--only", "magic"])
     assert refused.exit_code == 2 and "no method 'magic'" in refused.output
 

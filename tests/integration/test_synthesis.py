@@ -111,6 +111,16 @@ def test_a_recipe_distils_and_back_translates(recipe: Path, monkeypatch: pytest.
     assert [corpus.weight for corpus in config.data.train] == [1.0, 1.0, 3.0]
     with pytest.raises(RecipeError, match=r"trained with other settings: back_translation\.tag"):
         run(recipe, "back_translation.tag=<other>")
+    # Nor is anything scored on what it was trained on, and be it text that only a model has translated.
+    more = [recipe.parent / "local" / f"test_more.{language}" for language in ("de", "en")]
+    for text, refused in (("zebra", False), (made[0], True), ("zebras", False)):
+        for path in more:
+            path.write_text(f"{text}\n", encoding="utf-8")
+        if refused:
+            with pytest.raises(RecipeError, match=r"back_translation: the run was trained on this text, and "):
+                run(recipe)
+        else:
+            assert "== translate" in run(recipe)
     train(config, folder, device="cpu", resume=True)  # as torchrun would, with the run's own config
 
 
@@ -158,7 +168,7 @@ def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
     found = [each.text for each in by_hand.translate(lines(folder / "data" / "test.de"))]
     assert lines(folder / "translations" / "test.en") == found
     backward = load_config(folder / "diversification" / "backward_1" / "config.toml")
-    assert (backward.data.source_language, backward.data.target_language) == ("en", "de")
+    assert backward.data.languages == ("en", "de")
     sources, targets = (lines(folder / "data" / f"train.{language}") for language in ("de", "en"))
     assert set(lines(folder / "forward_1" / "forward_1.de")) <= set(sources)
     assert set(lines(folder / "backward_1" / "backward_1.en")) <= set(targets)

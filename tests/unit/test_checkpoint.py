@@ -25,7 +25,7 @@ from seq2seq.checkpoint import (
 )
 from seq2seq.config import Config, ModelConfig, RecipeConfig, TokenizerConfig, load_config, save_config
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, TokenizerError
 from seq2seq.model.transformer import Transformer
 from seq2seq.weights import parameters_of
 
@@ -141,7 +141,7 @@ def test_average_is_the_mean(run: Path, tokenizer: Tokenizer) -> None:
         (folder / "checkpoint.json").write_text(
             (folder / "checkpoint.json").read_text(encoding="utf-8").replace(tokenizer.hash, "0" * 64), encoding="utf-8"
         )
-    with pytest.raises(CheckpointError, match="trained with tokenizer 000000000000, but the run's is"):
+    with pytest.raises(TokenizerError, match="trained with tokenizer 000000000000, but the run's is"):
         average(run, last=2)
 
 
@@ -171,7 +171,7 @@ def test_best_n_average_takes_the_best(run: Path, tokenizer: Tokenizer) -> None:
 
 def test_another_tokenizer_is_refused(run: Path, tokenizer: Tokenizer) -> None:
     add(run, replace_hash(tokenizer), 1)
-    with pytest.raises(CheckpointError, match="trained with tokenizer 0000"):
+    with pytest.raises(TokenizerError, match="trained with tokenizer 0000"):
         load_model(run)
 
 
@@ -205,6 +205,11 @@ def test_weights_of_another_model_are_refused(run: Path, tokenizer: Tokenizer) -
     save_config(replace(config, model=replace(config.model, d_ff=16)), run / "config.toml")
     with pytest.raises(CheckpointError, match=r"does not fit.*feed_forward"):
         load_model(run)
+    with pytest.raises(CheckpointError, match=r"does not fit.*feed_forward"):
+        average(run, last=1)
+    add(run, tokenizer, 2)
+    with pytest.raises(CheckpointError, match="step_00000002: has other weights than step_00000001"):
+        average(run, last=2)
 
 
 def test_missing_things_are_named(tmp_path: Path, run: Path) -> None:
@@ -215,6 +220,13 @@ def test_missing_things_are_named(tmp_path: Path, run: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="not a run"):
         resolve(tmp_path / "empty")
+    copied = tmp_path / "copies" / "of" / "best"
+    save_checkpoint(copied.parent, CheckpointInfo(step=1, tokenizer_hash=""), {}).rename(copied)
+    with pytest.raises(CheckpointError, match=r"best: a checkpoint without its run \(no .*config\.toml\)"):
+        resolve(copied)
+    (copied / "config.json").touch()
+    with pytest.raises(CheckpointError, match=r"is a model of Hugging Face; `seq2seq import .*best --output RUN`"):
+        resolve(copied)
 
 
 def test_a_write_that_fails_leaves_nothing(run: Path, tokenizer: Tokenizer, monkeypatch) -> None:

@@ -463,14 +463,41 @@ def test_languages_that_cannot_name_files_are_refused(recipe_file: Path, overrid
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("temperature", "5.0"), ("risk_weights", "[1.0, 0.0]"), ("last_weights", "[1.0, 0.0]")]
-)
+    ("setting", "value"),
+    [
+        ("temperature", "5.0"), ("risk_weights", "[1.0, 0.0]"), ("last_weights", "[1.0, 0.0]"),
+        ("curriculum", "[{ weights = [1.0, 0.0] }]"),
+    ],
+)  # fmt: skip
 def test_what_keeps_corpora_apart_is_refused(recipe_file: Path, log: list[str], setting: str, value: str) -> None:
     corpora = '[[data.train]]\npath = "a.tsv"\n' * 2
     last = "\n[training]\nlast_from = 0.8\n"
     recipe_file.write_text(recipe_file.read_text().replace("[data]", f"[data]\n{setting} = {value}") + corpora + last)
     with pytest.raises(RecipeError, match=rf"`data\.{setting}`: a recipe makes one corpus"):
         run(recipe_file)
+    assert not log
+
+
+@pytest.mark.parametrize(
+    ("corpora", "message"),
+    [
+        (("weight = 2.0", ""), r"`data\.train\.weight`: a recipe makes one corpus"),
+        (('tag = "<2xx>"', 'tag = "<2yy>"'), "`data.train`: tags '<2xx>', '<2yy>': a recipe puts its corpora together"),
+    ],
+)
+def test_corpora_that_a_recipe_cannot_put_together_are_refused(
+    recipe_file: Path, log: list[str], corpora: tuple[str, str], message: str
+) -> None:
+    text = "".join(f'[[data.train]]\npath = "a.tsv"\n{own}\n' for own in corpora)
+    recipe_file.write_text(recipe_file.read_text() + text)
+    with pytest.raises(RecipeError, match=message):
+        run(recipe_file)
+    assert not log
+
+
+def test_patience_that_may_end_a_training_before_its_last_part_is_refused(recipe_file: Path, log: list[str]) -> None:
+    with pytest.raises(RecipeError, match=r"`training.patience` = 3: might end training before the part that begins"):
+        run(recipe_file, "training.patience=3", "training.last_from=0.8")
     assert not log
 
 
@@ -494,6 +521,37 @@ def test_a_users_own_folders_are_left_alone(recipe_file: Path, log: list[str]) -
             run(recipe_file, overwrite=overwrite)
         assert mine.read_text(encoding="utf-8") == "precious"
     assert log == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("raw/notes", "fetch"), ("data/test_mine.xx", "prepare"), ("translations/mine.yy", "translate")]
+)
+def test_a_users_file_beside_what_a_stage_made_stays(recipe_file: Path, log: list[str], name: str, stage: str) -> None:
+    folder = run(recipe_file).run
+    (folder / "raw" / ".hidden").touch()
+    log.clear()
+    run(recipe_file)
+    assert log == []
+    (folder / name).write_text("precious", encoding="utf-8")
+    for options in ((), ("decoding.beam_size=2", "training.steps=9000")):
+        with pytest.raises(RecipeError, match=rf"{name}: no stage made it, and `{stage}` replaces all .*; move it"):
+            run(recipe_file, *options)
+    assert (folder / name).read_text(encoding="utf-8") == "precious" and log == []
+    (folder / name).unlink()
+    run(recipe_file, "decoding.beam_size=2")
+    assert log == ["translate"]
+
+
+def test_a_mean_whose_checkpoints_were_deleted_is_not_trained_over(recipe_file: Path, log: list[str]) -> None:
+    folder = run(recipe_file).run
+    for checkpoint in folder.glob("checkpoints/step_*"):
+        shutil.rmtree(checkpoint)
+    log.clear()
+    with pytest.raises(RecipeError, match=r"average_last_2: the checkpoints beside it, step_\*, are gone"):
+        run(recipe_file)
+    assert log == [] and (folder / "checkpoints" / "average_last_2" / "model.safetensors").exists()
+    run(recipe_file, overwrite=True)
+    assert "trained" in log
 
 
 def test_what_training_would_replace_is_left_alone(recipe_file: Path, log: list[str]) -> None:

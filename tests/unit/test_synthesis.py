@@ -224,7 +224,7 @@ def test_a_backward_model_is_trained_on_the_same_text_turned_round() -> None:
     data = replace(DIVERSE.data, train=(tagged,), validation=replace(tagged, source="v.xx", target="v.yy"))
     forward, backward = (teacher_config(DIVERSE, data, f"{name}_2") for name in ("forward", "backward"))
     assert forward.data == data and forward.decoding.tag == "<2yy>"
-    assert (backward.data.source_language, backward.data.target_language) == ("yy", "xx")
+    assert backward.data.languages == ("yy", "xx")
     assert backward.data.train == (CorpusConfig(source="t.yy", target="t.xx"),) and not backward.decoding.tag
     assert backward.data.validation == CorpusConfig(source="v.yy", target="v.xx") and backward.data.test is None
     for each in (forward, backward):

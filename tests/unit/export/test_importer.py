@@ -56,7 +56,7 @@ def test_a_run_with_what_the_folder_says(folder: Path, tmp_path: Path) -> None:
     assert (model.norm, model.activation, model.tied_embeddings, model.output_bias) == ("post", "silu", "all", True)
     assert (model.scale_embeddings, model.max_length, model.num_heads, model.d_ff) == (True, 64, 2, 24)
     assert (decoding.beam_size, decoding.length_penalty) == (4, 0.8)
-    assert (loaded.config.data.source_language, loaded.config.data.target_language) == ("de", "en")
+    assert loaded.config.data.languages == ("de", "en")
     assert loaded.checkpoint.name == "step_00000000"
     text = (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     assert 'path = "tokenizer"' in text

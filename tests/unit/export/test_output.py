@@ -39,11 +39,22 @@ def test_what_came_into_an_export_later_is_not_lost(run: Path, tmp_path: Path) -
     for name in (".git/config", "tokenizer/notes.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-        with pytest.raises(ExportError, match=rf"holds {re.escape(name)} too, which would be lost"):
+        with pytest.raises(ExportError, match=rf"holds {re.escape(name)}, new or edited, which would be lost"):
             check_output(folder, run, overwrite=True)
         (folder / name).unlink()
     (folder / "tokenizer" / ".DS_Store").touch()
     check_output(folder, run, overwrite=True)
+
+
+def test_a_card_that_was_completed_is_not_lost(run: Path, tmp_path: Path) -> None:
+    card = tmp_path / "made" / "README.md"
+    card.parent.mkdir()
+    card.write_text("a card")
+    mark(card.parent, format="package")
+    check_output(card.parent, run, overwrite=True)
+    card.write_text("a card, completed")
+    with pytest.raises(ExportError, match=r"holds README\.md, new or edited, which would be lost"):
+        check_output(card.parent, run, overwrite=True)
 
 
 def test_of_a_folder_that_a_mark_names_all_is_ours(run: Path, tmp_path: Path) -> None:
@@ -53,7 +64,7 @@ def test_of_a_folder_that_a_mark_names_all_is_ours(run: Path, tmp_path: Path) ->
     check_output(tmp_path / "made", run, overwrite=True)
 
 
-@pytest.mark.parametrize("said", ["", "[]", "{}", '{"holds": "all"}'])
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"holds": "all"}', '{"holds": ["."]}', '{"holds": [["a"]]}'])
 def test_files_of_others_with_the_name_of_a_mark_are_none(run: Path, tmp_path: Path, said: str) -> None:
     for name in ("seq2seq.json", "data.lock.json", "thesis.txt"):
         (tmp_path / "others").mkdir(exist_ok=True)

@@ -248,9 +248,10 @@ def test_parts_of_which_no_pair_comes_are_refused_before_the_first_step(tmp_path
         ("data.risk_weights", {"risk_weights": (0.001, 0.0)}),
         ("data.last_weights", {"last_weights": (0.0, 0.001)}),
         ("data.curriculum.weights", {"curriculum": (CurriculumConfig(weights=(0.0, 0.001)),)}),
+        ("data.train.weight", {"train": tuple(replace(corpus, weight=0.001) for corpus in config.data.train)}),
     )
     for name, change in changes:
-        with pytest.raises(DataError, match=rf"`{name}` = .*: take none of the corpora's \[30, 30\] usable pairs"):
+        with pytest.raises(DataError, match=rf"`{name}` = .*: take none of the corpora's \[30, 30\] pairs"):
             feed_for(replace(config, data=replace(config.data, **change)), tokenizer)
 
 
@@ -273,7 +274,8 @@ def test_noise_is_new_in_each_epoch_and_for_each_time_that_a_pair_comes(
 
 
 def test_too_little_weight_is_told(tmp_path, tokenizer) -> None:
-    feed = feed_for(config_for(tmp_path, weights=(1e-9,)), tokenizer)
+    lines = ["a", *["a" * 200] * 3]  # of which one fits; a share of 2 / 4 of that is none
+    feed = feed_for(config_for(tmp_path, lines, max_length=20, weights=(0.6,)), tokenizer)
     with pytest.raises(DataError, match="no pair is drawn in an epoch"):
         feed.step(Position())
 
