@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option, set_option
+from .options import PATH, data_option, device_option, set_option
 from .recipes import config_of, default_run
 
 _MEANINGS = {
@@ -21,7 +21,7 @@ _MEANINGS = {
 @click.command()
 @click.argument("name", metavar="CONFIG_OR_RECIPE")
 @click.option("--output", type=PATH, metavar="RUN", help="Where the run would be written.  [default: in runs]")
-@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching a recipe's corpus.")
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 @set_option
 @device_option

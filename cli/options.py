@@ -31,6 +31,11 @@ PATH = _PathType(path_type=Path)
 FILE = _PathType(path_type=Path, dir_okay=False)
 _NO_LANGUAGES = {"jp": "ja", "cn": "zh"}  # countries that are taken for languages
 
+data_option = click.option(
+    "--data", type=PATH, metavar="DIR",
+    help="Files to take instead of fetching a recipe's corpus: train.LANG of both languages, and validation.LANG and "
+    "test.LANG if there are such.",
+)  # fmt: skip
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="DEV", help="auto, cpu, cuda or cuda:N."
 )
@@ -66,7 +71,7 @@ def decoding_options(*but: str) -> Callable[[F], F]:
 
 def language_option(default: str) -> Callable[[F], F]:
     """Add the option of the language that translations are in; `default` says which it is if none is given."""
-    meaning = f"Chooses the tokenizer for zh, ja and ko.{default}"
+    meaning = f"Of the translations: sacreBLEU cuts zh, ja and ko in ways of their own.{default}"
     return click.option("--target-language", default="", metavar="CODE", callback=_language, help=meaning)
 
 

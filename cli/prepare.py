@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from .options import PATH, set_option
+from .options import PATH, data_option, set_option
 from .recipes import config_of
 from .streams import complain
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="CONFIG_OR_RECIPE")
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="The folder to make.")
 @click.option("--run", type=PATH, metavar="RUN", help="Where a recipe's corpus is fetched to.  [default: in runs]")
-@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching a recipe's corpus.")
+@data_option
 @set_option
 def prepare(*, name: str, output: Path, run: Path | None, data: Path | None, overrides: tuple[str, ...]) -> None:
     """Filter the training corpora of a config as its [prepare] says, and tokenise them, whatever their size.

@@ -10,7 +10,7 @@ import click
 
 from seq2seq.errors import RecipeError
 
-from .options import PATH, device_option, set_option
+from .options import PATH, data_option, device_option, set_option
 from .recipes import default_run, find_recipe, shipped_recipes
 
 
@@ -60,7 +60,7 @@ def copy(*, name: str, folder: Path) -> None:
 @recipe.command()
 @click.argument("name")
 @click.option("--output", type=PATH, metavar="DIR", help="The run directory.  [default: runs/NAME]")
-@click.option("--data", type=PATH, metavar="DIR", help="Local files to use instead of fetching the corpus.")
+@data_option
 @set_option
 @device_option
 @click.option("--overwrite", is_flag=True, help="Train anew where a run exists.")

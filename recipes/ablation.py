@@ -24,10 +24,10 @@ from seq2seq.config import Config, load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.evaluation import Score, Scores, compare, score
-from seq2seq.fetch import say
 from seq2seq.files import remove_directory
 from seq2seq.recipe import Recipe, load_recipe, run_recipe
 from seq2seq.settings import flat, to_dict
+from seq2seq.telling import say
 
 # Every method off; the search is plain, and the weights are those of the best single checkpoint.
 PLAIN = (

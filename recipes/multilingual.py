@@ -20,8 +20,9 @@ from seq2seq.config import Config
 from seq2seq.data.cleaning import near_duplicate_key
 from seq2seq.data.corpus import SentencePair
 from seq2seq.errors import RecipeError
-from seq2seq.fetch import fetch_wheel, one_line, say, write_text
+from seq2seq.fetch import fetch_wheel, one_line, write_text
 from seq2seq.recipe import main_for
+from seq2seq.telling import say
 
 PIVOT = "en"
 _TAG = re.compile(r"<2(.+)>")

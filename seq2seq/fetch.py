@@ -22,6 +22,7 @@ from seq2seq.data.corpus import SentencePair, read_corpus, write_lines
 from seq2seq.errors import DataError, RecipeError, Seq2SeqError
 from seq2seq.evaluation import read_parallel
 from seq2seq.files import atomic_write, sha256_of, write_json
+from seq2seq.telling import say
 
 # Names that local files go by, before the language; of several test sets, the first in order is the main one.
 LOCAL_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test*",)}
@@ -126,11 +127,6 @@ def fetch_by_script(script: Path, config: Config, output: Path) -> None:
 def _told(error: Exception) -> str:
     """An error that was not foreseen, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def say(line: str) -> None:
-    """Write a line for people to stderr; stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def find_local(

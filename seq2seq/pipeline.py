@@ -296,6 +296,10 @@ class Pipeline:
 
     def translate(self) -> None:
         """Translate the test sets with the mean of checkpoints, or the best one where there is no mean."""
+        for partner in self._runs_that_translate()[1:]:  # of which teachers stay what training text was made with
+            number = load_config(partner / "config.toml").recipe.average
+            if number != self.config.recipe.average:
+                self.report(f"{partner}: translates with `recipe.average` = {number}, as when it was trained")
         decoding = self.settings.decoding()
         saved = load_config(self.run / "config.toml")  # later commands decode as the recipe does now
         save_config(replace(saved, decoding=decoding, recipe=self.config.recipe), self.run / "config.toml")

@@ -35,11 +35,11 @@ from seq2seq.config import Config, load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import RecipeError
 from seq2seq.evaluation import Score, Scores, format_scores
-from seq2seq.fetch import say
 from seq2seq.files import alone_in, remove_leftovers
 from seq2seq.pipeline import Pipeline
 from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
+from seq2seq.telling import say
 
 
 @dataclass(frozen=True, kw_only=True)

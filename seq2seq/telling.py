@@ -1,9 +1,19 @@
-"""Lines about how far long work has come, now and then."""
+"""Lines for people: one at a time, and about how far long work has come, now and then."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+
+
+def say(line: str) -> None:
+    """Write a line for people to stderr; stdout belongs to results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
 
 
 def now_and_then(say: Callable[[str], object], line: Callable[[int], str], seconds: float) -> Callable[[int], None]:

@@ -69,7 +69,8 @@ class Ctranslate2Engine:
             remedy = "use --device cpu" if chosen.type == "cuda" else "export the run again"
             raise DecodingError(f"{folder}: ctranslate2 cannot load it on {chosen}: {error}; {remedy}") from None
 
-    def check(self, config: DecodingConfig) -> None:
+    @staticmethod
+    def check(config: DecodingConfig) -> None:
         """Refuse settings that CTranslate2 does not have.
 
         Raises:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seq2seq.checkpoint import CheckpointInfo
 from seq2seq.config import Config
+from seq2seq.decoding.ctranslate2 import Ctranslate2Engine
+from seq2seq.errors import DecodingError
 from seq2seq.files import atomic_write
 
 _MEASURES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_lowercased_tokenised": "BLEU, lower-cased, tokenised"}
@@ -117,10 +120,11 @@ def _corpus(corpus: Mapping[str, Any]) -> str:
 
 
 def _use(card: Card) -> str:
-    parts = [
-        "With seq2seq installed, in this folder:\n\n```sh\nseq2seq translate . < input > output\n"
-        "seq2seq translate . --engine ctranslate2 < input > output\n```"
-    ]
+    lines = ["seq2seq translate . < input > output"]
+    with suppress(DecodingError):  # of settings that CTranslate2 does not know
+        Ctranslate2Engine.check(card.config.decoding)
+        lines.append("seq2seq translate . --engine ctranslate2 < input > output")
+    parts = ["\n".join(["With seq2seq installed, in this folder:", "", "```sh", *lines, "```"])]
     for form in card.formats:
         match form:
             case "ctranslate2":

@@ -1,21 +1,15 @@
-"""What training tells: lines on stderr, `metrics.jsonl`, and TensorBoard where it is installed."""
+"""What training tells: lines for people, `metrics.jsonl`, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from seq2seq.files import atomic_write
-
-
-def say(line: str) -> None:
-    """Write a line for people to stderr; stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 class Meter:
@@ -79,6 +73,16 @@ class Journal:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+class NoJournal:
+    """The journal of a process that does not write."""
+
+    def write(self, record: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 class Clock:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,14 +24,16 @@ from seq2seq.devices import autocast, precision_on
 from seq2seq.errors import ConfigError, Interrupted, TrainingError
 from seq2seq.files import LOCK, alone_in, empty_directory, remove_leftovers
 from seq2seq.model.transformer import Transformer
+from seq2seq.telling import say, silent
 from seq2seq.training.cpu_processes import all_threads, num_processes, training_processes
 from seq2seq.training.distributed import Processes, device_of_process
 from seq2seq.training.feed import Feed, Position, StepBatches
 from seq2seq.training.fine_tuning import start_from_base
-from seq2seq.training.progress import Clock, Journal, Meter, console_line, duration, say
+from seq2seq.training.progress import Clock, Journal, Meter, NoJournal, console_line, duration
 from seq2seq.training.risk import RiskLoss
 from seq2seq.training.schedule import is_in_last_part, learning_rate, minimises_risk
 from seq2seq.training.setup import TOKENS, set_up_run
+from seq2seq.training.signals import StopRequest
 from seq2seq.training.state import TrainState
 from seq2seq.training.steps import Steps, less_memory
 from seq2seq.training.validation import read_validation_pairs, validate
@@ -82,7 +80,7 @@ def train(
         raise ConfigError("`training.cpu_processes` and a model: other processes would not have it; leave one out")
     size = 1 if model is not None else num_processes(config.training, chosen)
     with training_processes(config, run, chosen, size) as group, ExitStack() as until_the_end:
-        tell = say if group.is_first else _silent
+        tell = say if group.is_first else silent
         if group.is_first:
             until_the_end.enter_context(alone_in(run, TrainingError))
         with _unless_it_fails(run, group):
@@ -106,7 +104,7 @@ def train(
             if group.is_first:
                 save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
         try:
-            with trainer.stop_on_signals():
+            with trainer.stop.awaited():
                 trainer.loop()
         except torch.OutOfMemoryError:  # of a GPU
             raise TrainingError(
@@ -151,7 +149,7 @@ class _Trainer:
         stores: Sequence[TokenStore],
     ) -> None:
         self.config, self.run, self.tokenizer, self.device, self.group = config, run, tokenizer, device, group
-        self.tell = say if group.is_first else _silent
+        self.tell = say if group.is_first else silent
         self.steps = Steps(model, config.training, device, group)
         self.learner = self.steps.learner
         self.state, seconds = TrainState(), 0.0
@@ -168,8 +166,8 @@ class _Trainer:
         self._next: tuple[Position, StepBatches] | None = None  # made before it is asked for, and where it begins
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
-        self.journal = Journal(run, self.state.step) if group.is_first else _NoJournal()
-        self.stop_requested = False
+        self.journal = Journal(run, self.state.step) if group.is_first else NoJournal()
+        self.stop = StopRequest(self.tell)
         counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in self.feed.counts.items() if count)
         size, trained = (
             sum(parameter.numel() for parameter in parameters.values())
@@ -299,7 +297,7 @@ class _Trainer:
         if config.patience and state.validations_since_best >= config.patience:
             return f"stopped early: no better validation in {config.patience}"
         # All processes must leave the loop at the same step.
-        return "interrupted" if self.group.most(self.stop_requested, self.device) else ""
+        return "interrupted" if self.group.most(self.stop.was_made, self.device) else ""
 
     def _report(self, meter: Meter, rate: float, norm: float) -> None:
         config, step = self.config.training, self.state.step
@@ -377,7 +375,7 @@ class _Trainer:
             try:
                 scores = self._validate()
             except Exception:
-                if self.stop_requested and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
+                if self.stop.was_made and self.device.type == "cpu":  # on GPUs, others may wait: this process is ended
                     raise self._interrupted() from None
                 raise
         if found and info and (scores != info.validation or info.interrupted):
@@ -399,42 +397,7 @@ class _Trainer:
             "--overwrite) goes on"
         )
 
-    @contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM end training after the step at hand; a second one ends it at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may set handlers
-            return
-
-        def request(number: int, frame: FrameType | None) -> None:
-            self.stop_requested = True
-            signal.signal(number, before[number])
-            self.tell("stopping after this step, to save (once more: stop at once)")
-
-        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, request)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
 
 def _way_on(run: Path) -> str:
     """What to do with a training that failed, once its settings are mended."""
     return "go on from the last checkpoint with --resume" if latest(run) else "start anew with --overwrite"
-
-
-class _NoJournal:
-    """The journal of a process that does not write."""
-
-    def write(self, record: Mapping[str, float]) -> None:
-        """Write nothing."""
-
-    def close(self) -> None:
-        """Close nothing."""
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""

@@ -161,7 +161,9 @@ def test_a_recipe_diversifies_its_text_with_models_that_it_trains(
     more = (*options, "training.steps=6", "recipe.average=0")
     assert run(recipe, *more) == [*(f"== {stage}: done already" for stage in stages[:2]), "== train", *told[-2:]]
     together = load_recipe(recipe, [*more, "diversification.together=true"])
-    described = describe(run_recipe(together, folder, recipe.parent / "local", "cpu"))
+    said: list[str] = []
+    described = describe(run_recipe(together, folder, recipe.parent / "local", "cpu", said.append))
+    assert sum("translates with `recipe.average` = 2, as when it was trained" in line for line in said) == 2
     runs = [str(folder / "diversification" / name) for name in ("forward_1", "backward_1")]
     assert f" {folder} --ensemble {runs[0]} --rerank-by {runs[1]} --source" in described
     by_hand = Translator.load(folder, ensemble=runs[:1], rerank_by=runs[1])

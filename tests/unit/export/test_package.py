@@ -95,6 +95,17 @@ def test_the_card_says_what_is_known(trained_run: Path, tmp_path: Path) -> None:
     assert "; 300 pieces." in body, "which both sides share"
 
 
+def test_the_card_names_no_engine_that_refuses_the_settings(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = load_config(run / "config.toml")
+    for ratio in (0.0, 0.5):
+        save_config(replace(config, decoding=replace(config.decoding, min_length_ratio=ratio)), run / "config.toml")
+        card = (packaged(run, tmp_path) / "README.md").read_text(encoding="utf-8")
+        assert ("seq2seq translate . --engine ctranslate2" in card) is (ratio == 0)
+        assert "seq2seq translate . < input" in card
+
+
 def test_scores_come_with_their_signatures(trained_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)

@@ -117,15 +117,9 @@ def test_averages_of_lora_checkpoints_are_plain(tune, tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, (expected[0][name] + expected[1][name]) / 2)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"initialise_from": "/nowhere"}, "/nowhere: no such run"),
-    ],
-)
-def test_mistakes_are_named(changes: dict[str, object], message: str, tune, tmp_path: Path) -> None:
-    with pytest.raises((CheckpointError, TrainingError), match=message):
-        train(tune(**changes), tmp_path / "run", device="cpu")
+def test_a_base_that_is_missing_is_named(tune, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="/nowhere: no such run"):
+        train(tune(initialise_from="/nowhere"), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 

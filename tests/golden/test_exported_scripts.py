@@ -1,0 +1,43 @@
+"""The scripts of exports, which need no seq2seq, do what `Translator` does with text: its tag, and its case."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seq2seq.checkpoint import LoadedRun
+from seq2seq.config import Config, DecodingConfig, TokenizerConfig
+from seq2seq.data.tokenizer import train_tokenizer
+from seq2seq.decoding.translator import Translator
+from seq2seq.export.exporter import Format, export
+from tests.random_models import random_model
+
+WORDS = [f"{first}{second}{third}" for first in "abcdefg" for second in "hijk" for third in "lmnop"]
+LINES = ["ahl bim", "gkp", "", "chn dko ejp fhl", "bim " * 9]
+
+
+@pytest.mark.parametrize(("form", "package"), [("ctranslate2", "ctranslate2"), ("onnx", "onnxruntime")])
+def test_tag_and_case(form: Format, package: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    config = TokenizerConfig(
+        vocab_size=80, byte_fallback=False, algorithm="bpe", fold_source_case=True, user_symbols=("<2DE>",)
+    )
+    tokenizer = train_tokenizer(config, WORDS, WORDS, tmp_path / "tokenizer")
+    model, decoding = random_model(), DecodingConfig(tag="<2DE>", beam_size=1)
+    run = Config(model=model.config, tokenizer=config, decoding=decoding)
+    export(LoadedRun(model, run, tokenizer, tmp_path), form, tmp_path / "out", sentences=LINES)
+
+    def by_script(lines: list[str]) -> list[str]:
+        command = [sys.executable, tmp_path / "out" / "translate.py"]
+        done = subprocess.run(command, input="\n".join(lines).encode(), capture_output=True, check=True, timeout=60)
+        return done.stdout.decode("utf-8").removesuffix("\n").split("\n")
+
+    ours, untagged = (
+        [each.text for each in Translator(model, tokenizer, settings).translate(LINES)]
+        for settings in (decoding, replace(decoding, tag=""))
+    )
+    assert by_script(LINES) == by_script([line.upper() for line in LINES]) == ours != untagged
