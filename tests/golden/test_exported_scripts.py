@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.checkpoint import LoadedRun
-from seq2seq.config import Config, DecodingConfig, TokenizerConfig
+from seq2seq.config import Config, DataConfig, DecodingConfig, TokenizerConfig
 from seq2seq.data.tokenizer import train_tokenizer
 from seq2seq.decoding.translator import Translator
 from seq2seq.export.exporter import Format, export
@@ -28,7 +28,7 @@ def test_tag_and_case(form: Format, package: str, tmp_path: Path) -> None:
     )
     tokenizer = train_tokenizer(config, WORDS, WORDS, tmp_path / "tokenizer")
     model, decoding = random_model(), DecodingConfig(tag="<2DE>", beam_size=1)
-    run = Config(model=model.config, tokenizer=config, decoding=decoding)
+    run = Config(model=model.config, tokenizer=config, decoding=decoding, data=DataConfig(max_length=100))
     export(LoadedRun(model, run, tokenizer, tmp_path), form, tmp_path / "out", sentences=LINES)
 
     def by_script(lines: list[str]) -> list[str]:
