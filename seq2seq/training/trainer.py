@@ -96,22 +96,25 @@ def train(
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
                 stores = open_stores(config, tokenizer, run / TOKENS, write=False)
             assert tokenizer is not None
+            # From here on, since torch loads parts of itself when they are first used, and some lose an interrupt.
+            stop, listening = StopRequest(tell), until_the_end.enter_context(ExitStack())
+            listening.enter_context(stop.awaited())
             torch.manual_seed(config.training.seed)  # of the initial weights
             model = model or Transformer(config.model)
             start_from_base(model, config, run, resumed=latest(run) is not None)
             model = model.to(chosen)
-            trainer = _Trainer(config, run, model, tokenizer, chosen, group, stores)
+            trainer = _Trainer(config, run, model, tokenizer, chosen, group, stores, stop)
             if group.is_first:
                 save_config(config, run / "config.toml")  # now that it is sure that a resumed run can go on with it
         try:
-            with trainer.stop.awaited():
-                trainer.loop()
+            trainer.loop()
         except torch.OutOfMemoryError:  # of a GPU
             raise TrainingError(
                 f"{chosen}: out of memory after step {trainer.state.step}; {less_memory(config.training)} (for "
                 f"validations, `decoding.batch_size`), and {_way_on(run)}"
             ) from None
         finally:
+            listening.close()
             trainer.journal.close()
         if group.is_first:
             trainer.write_lexicon()
@@ -147,8 +150,10 @@ class _Trainer:
         device: torch.device,
         group: Processes,
         stores: Sequence[TokenStore],
+        stop: StopRequest,
     ) -> None:
         self.config, self.run, self.tokenizer, self.device, self.group = config, run, tokenizer, device, group
+        self.stop = stop
         self.tell = say if group.is_first else silent
         self.steps = Steps(model, config.training, device, group)
         self.learner = self.steps.learner
@@ -167,7 +172,6 @@ class _Trainer:
         self.held_out: list[SentencePair] = read_validation_pairs(config)
         self.clock = Clock(seconds)
         self.journal = Journal(run, self.state.step) if group.is_first else NoJournal()
-        self.stop = StopRequest(self.tell)
         counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in self.feed.counts.items() if count)
         size, trained = (
             sum(parameter.numel() for parameter in parameters.values())
@@ -392,10 +396,8 @@ class _Trainer:
         self.tell(f"{stop}: {trained}; best checkpoint: {found}")
 
     def _interrupted(self) -> Interrupted:
-        return Interrupted(
-            f"stopped at step {self.state.step:,}, and saved; the same command with --resume (in place of "
-            "--overwrite) goes on"
-        )
+        where = f"at step {self.state.step:,}, and saved" if self.state.step else "before the first step"
+        return Interrupted(f"stopped {where}; the same command with --resume (in place of --overwrite) goes on")
 
 
 def _way_on(run: Path) -> str:

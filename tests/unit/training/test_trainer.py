@@ -156,6 +156,26 @@ def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
         assert all(torch.equal(weights[name], tensor) for name, tensor in read_weights(theirs).items())
 
 
+def test_a_signal_before_the_first_step_stops_before_it(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Steps.__init__
+
+    def signalled(self: Steps, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        begin(self, *arguments)
+
+    whole, before = train(config, tmp_path / "whole", device="cpu"), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "__init__", signalled)
+        with pytest.raises(Interrupted, match="stopped before the first step; the same command with --resume"):
+            train(config, tmp_path / "run", device="cpu")
+    assert not checkpoints(tmp_path / "run") and signal.getsignal(signal.SIGTERM) is before
+    run = train(config, tmp_path / "run", device="cpu", resume=True)
+    ours, theirs = (read_weights(latest(each)) for each in (run, whole))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
 def test_an_interruption_where_nothing_validates_stays_one(config: Config, tmp_path: Path) -> None:
     alone = replace(config, data=replace(config.data, validation=None))
     run = train(with_training(alone, steps=4, checkpoint_every=3), tmp_path / "run", device="cpu")
