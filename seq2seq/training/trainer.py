@@ -96,7 +96,7 @@ def train(
                 config, tokenizer = set_up_run(config, run, tokenizer, resume=True)
                 stores = open_stores(config, tokenizer, run / TOKENS, write=False)
             assert tokenizer is not None
-            # From here on, since torch loads parts of itself when they are first used, and some lose an interrupt.
+            # From here on, since libraries that load parts of themselves at first use may lose an interrupt.
             stop, listening = StopRequest(tell), until_the_end.enter_context(ExitStack())
             listening.enter_context(stop.awaited())
             torch.manual_seed(config.training.seed)  # of the initial weights
