@@ -116,8 +116,7 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
 
 
 def without_unknown(decoding: DecodingConfig) -> DecodingConfig:
-    """The settings without those that our engine refuses since CTranslate2 does not know them: of search, at least."""
+    """The settings of a search without those that our engine refuses, since CTranslate2 does not know them."""
     return replace(
-        in_power_form(decoding), precision="float32", shortlist=False, min_length_ratio=0.0, epsilon=0.0,
-        patience=max(decoding.patience, 1.0),
-    )  # fmt: skip
+        in_power_form(decoding), min_length_ratio=0.0, epsilon=0.0, patience=max(decoding.patience, 1.0)
+    )
