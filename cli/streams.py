@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+_STDIN = "standard input"
 
 
 def complain(message: str) -> None:
@@ -27,36 +29,38 @@ def stdin_lines() -> Iterator[str]:
 
     A filter gives one line for each line, whatever comes: bytes that are not UTF-8 are read as U+FFFD, with a warning
     that names the first such line. (A file, which can be mended and read again, is refused instead.)
+
+    Raises:
+        DataError: if a line has no end.
     """
+    from seq2seq.data.unpacking import byte_lines
+
     bad = 0
-    for number, raw in enumerate(_stdin(), 1):
-        line = raw.removesuffix(b"\n")
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+    for number, raw in enumerate(byte_lines(_stdin(), _STDIN), 1):
+        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             if not bad:
                 complain(
-                    f"warning: standard input:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column "
+                    f"warning: {_STDIN}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column "
                     f"{error.start + 1}); read as U+FFFD; convert with iconv -f ... -t utf-8"
                 )
             bad += 1
             yield line.decode("utf-8", errors="replace")
     if bad > 1:
-        complain(f"warning: {bad} lines of standard input were not UTF-8")
+        complain(f"warning: {bad} lines of {_STDIN} were not UTF-8")
 
 
 def checked_stdin_lines() -> Iterator[str]:
     """The lines of standard input where damaged ones are of no use to anybody.
 
     Raises:
-        DataError: if one is not UTF-8.
+        DataError: if one is not UTF-8, or has no end.
     """
-    from seq2seq.data.unpacking import decode_line
+    from seq2seq.data.unpacking import text_lines
 
-    for number, line in enumerate(_stdin(), 1):
-        yield decode_line(line.removesuffix(b"\n"), "standard input", number)
+    yield from text_lines(_stdin(), _STDIN)
 
 
 @contextmanager
@@ -92,7 +96,7 @@ def drop_stdout() -> None:
         _drop(sys.stdout)
 
 
-def _stdin() -> Iterable[bytes]:
+def _stdin() -> IO[bytes]:
     """Standard input by lines of bytes.
 
     It is opened anew: a thread may wait for input when the program ends, and the interpreter must then not find the

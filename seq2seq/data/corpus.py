@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seq2seq.config import CorpusConfig
 from seq2seq.data.localisation import reader
 from seq2seq.data.tables import Table, open_table
-from seq2seq.data.unpacking import decode_line, open_unpacked
+from seq2seq.data.unpacking import open_unpacked, text_lines
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write
 
@@ -59,7 +59,7 @@ class _Rows(NamedTuple):
 
 
 def read_lines(path: Path | str) -> Iterator[str]:
-    r"""The lines of a UTF-8 text file, unpacked if its name ends in .gz.
+    r"""The lines of a UTF-8 text file, unpacked if its name ends in .gz or .zst.
 
     Only `\n` ends a line; U+2028, U+0085, form feeds and carriage returns are text. A byte order mark is left out.
 
@@ -69,8 +69,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     path = Path(path)
     try:
         with open_unpacked(path) as file:
-            for number, raw in enumerate(file, 1):
-                yield decode_line(raw.removesuffix(b"\n"), path, number)
+            yield from text_lines(file, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:

@@ -7,6 +7,7 @@ declarations of entities, which a small file can blow up memory with, is refused
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from seq2seq.data.unpacking import decode_line, open_unpacked
+from seq2seq.data.unpacking import open_unpacked, text_lines
 from seq2seq.errors import DataError
 
 Pairs = Iterator[tuple[str | None, str | None]]
@@ -124,7 +125,7 @@ def read_opus_zip(path: Path, languages: tuple[str, str]) -> Pairs:
                     if None in pair:
                         raise DataError(f"{path}: {' or '.join(names)} ends before line {number}; fetch it again")
                     yield pair
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path}: damaged, or not a zip archive ({error}); fetch it again") from None
     except (NotImplementedError, RuntimeError) as error:  # a compression that Python has not; encrypted
         raise DataError(f"{path}: cannot be unpacked ({error}); pack its files anew") from None
@@ -139,8 +140,7 @@ def _member(archive: zipfile.ZipFile, path: Path, language: str) -> str:
 
 
 def _lines(file: Any, name: str) -> Iterator[str]:
-    for number, raw in enumerate(io.BufferedReader(file), 1):
-        yield decode_line(raw.removesuffix(b"\n"), name, number)
+    return text_lines(io.BufferedReader(file), name)  # its own way to read a line up to a limit is slow
 
 
 def _toolkit(module: str, path: Path) -> Any:

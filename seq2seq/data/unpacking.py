@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from seq2seq.errors import DataError
+
+LONGEST_LINE = 2**26  # bytes; what goes on without a line end must not fill memory
 
 
 def open_unpacked(path: Path) -> IO[bytes]:
@@ -26,12 +30,32 @@ def open_unpacked(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
-def decode_line(line: bytes, name: Path | str, number: int) -> str:
-    """The text of a line of a file, without a byte order mark in the first one.
+def byte_lines(file: IO[bytes], name: Path | str) -> Iterator[bytes]:
+    r"""The lines of a file, without the `\n` that ends each.
 
     Raises:
-        DataError: if it is not UTF-8 text.
+        DataError: if a line is longer than `LONGEST_LINE`.
     """
+    for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            raise DataError(
+                f"{name}:{number}: no line end in {LONGEST_LINE >> 20} MB; is this text, one sentence a line? "
+                r"Only \n ends a line"
+            )
+        yield line.removesuffix(b"\n")
+
+
+def text_lines(file: IO[bytes], name: Path | str) -> Iterator[str]:
+    r"""The lines of a UTF-8 text file, without the `\n` that ends each, and without a byte order mark.
+
+    Raises:
+        DataError: if it is not UTF-8 text, or a line is longer than `LONGEST_LINE`.
+    """
+    for number, line in enumerate(byte_lines(file, name), 1):
+        yield _decoded(line, name, number)
+
+
+def _decoded(line: bytes, name: Path | str, number: int) -> str:
     if number == 1:
         if line.startswith((b"\xff\xfe", b"\xfe\xff")) or _has_zeros_alternately(line):
             raise DataError(f"{name}:1: is UTF-16 text; convert it with iconv -f utf-16 -t utf-8")
@@ -58,11 +82,12 @@ def _open_zstandard(path: Path) -> IO[bytes]:
     except ImportError:
         raise DataError(f"{path}: unpacking it needs zstandard; pip install 'seq2seq[localisation]'") from None
 
+    file = path.open("rb")
+
     class Unpacked(io.RawIOBase):
         """Unpacks frame by frame, with errors like those of other files; a file that ends in a frame is cut short."""
 
         def __init__(self) -> None:
-            self._file = path.open("rb")
             self._frame = zstandard.ZstdDecompressor().decompressobj()
             self._packed, self._begun, self._unpacked = b"", False, memoryview(b"")
 
@@ -78,7 +103,7 @@ def _open_zstandard(path: Path) -> IO[bytes]:
 
         def _more(self) -> bool:
             """Unpack some more, if there is more."""
-            self._packed = self._packed or self._file.read(2**17)
+            self._packed = self._packed or file.read(2**17)
             if not self._packed:
                 if self._begun:
                     raise EOFError
@@ -94,7 +119,7 @@ def _open_zstandard(path: Path) -> IO[bytes]:
             return True
 
         def close(self) -> None:
-            self._file.close()
+            file.close()
             super().close()
 
     return io.BufferedReader(Unpacked(), 2**17)

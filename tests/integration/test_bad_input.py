@@ -126,6 +126,8 @@ KINDS = [
     ),
     Bad("no such user", "recipe run ~nobody-here/x.toml", ("~nobody-here/x.toml", "no such user")),
     Bad("compressed output", f"{TRANSLATE} --output out.zst", ("out.zst", "take .zst off the name")),
+    Bad("a line without end", "tokenizer train /dev/zero --output out", ("/dev/zero:1: no line end in 64 MB",)),
+    Bad("input without end", "translate run --input /dev/zero --output out", ("/dev/zero:1: no line end in 64 MB",)),
     Bad("one side named", TRAIN, ("`source`", "`target`"), _config(', target = "train.en"', "")),
     Bad("corpus file missing", TRAIN, ("none.de",), _config("train.de", "none.de")),
     Bad("validation file missing", TRAIN, ("none.de",), _config("valid.de", "none.de")),

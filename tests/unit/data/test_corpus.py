@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import CorpusConfig
+from seq2seq.data import unpacking
 from seq2seq.data.corpus import SentencePair, count_lines, read_corpus, read_lines, write_lines
 from seq2seq.errors import DataError
 
@@ -37,6 +38,16 @@ def write_json(path: Path, *rows: object) -> Path:
 def test_characters_of_zero_are_text(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_bytes(b"a\0\0\0\0\nb\n")
     assert list(read_lines(tmp_path / "a.de")) == ["a\0\0\0\0", "b"]
+
+
+@pytest.mark.parametrize("name", ["a.de", "a.de.gz"])
+def test_lines_without_end_do_not_fill_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "LONGEST_LINE", 2**20)
+    line = "x" * (2**20 - 1)
+    path = write(tmp_path / name, f"\n{line}\n{line}")
+    assert list(read_lines(path)) == ["", line, line]
+    with pytest.raises(DataError, match=rf"{name}:2: no line end in 1 MB; is this text, one sentence a line\?"):
+        list(read_lines(write(path, f"\n{line}x\n")))
 
 
 @given(lines=LINES)

@@ -188,9 +188,10 @@ def test_varieties_of_a_language(tmp_path: Path) -> None:
     assert list(read_corpus(path, ("en", "pt-PT"))) == list(read_corpus(path, ("en-US", "pt"))) == []
 
 
-def test_damaged_and_marked_archives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damaged_and_marked_archives(packing: int, tmp_path: Path) -> None:
     path, line = tmp_path / "a.zip", b"\xef\xbb\xbfHund\n"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", packing) as archive:
         archive.writestr("a.en", line * 500)
         archive.writestr("a.de", line * 500)
     assert pairs_of(path)[0] == ("Hund", "Hund")
@@ -264,6 +265,9 @@ def test_tsv_columns_by_the_names_of_the_first_line(tmp_path: Path) -> None:
 
 def test_zstandard(tmp_path: Path) -> None:
     import zstandard
+
+    with pytest.raises(DataError, match=r"none\.zst: no such file"):
+        list(read_lines(tmp_path / "none.zst"))
 
     packed = zstandard.ZstdCompressor().compress("dog\u2028\nHünd\n".encode() * 20_000)
     path = write(tmp_path / "a.de.zst", packed)
