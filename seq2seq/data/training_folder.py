@@ -91,7 +91,7 @@ def _tokenizer(config: Config, output: Path, progress: Progress) -> tuple[Tokeni
         tokenizer = given
     else:
         progress("tokenizer", 0, 0)
-        tokenizer = train_tokenizer(wanted, _lines(output, 0), _lines(output, 1), folder)
+        tokenizer = train_tokenizer(wanted, _lines(config, output, 0), _lines(config, output, 1), folder)
     _lock(output, {"tokenizer": {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}})
     return tokenizer, False
 
@@ -104,9 +104,12 @@ def _given(config: Config) -> Tokenizer | None:
     return Tokenizer.load(config.tokenizer.path) if config.tokenizer.path else None
 
 
-def _lines(output: Path, side: int) -> Iterator[str]:
-    for shard in shards_of(output / CORPUS):
-        yield from table_of(shard)[SIDES[side]].to_pylist()
+def _lines(config: Config, output: Path, side: int) -> Iterator[str]:
+    """The text of a side, without tags, which are symbols of the tokenizer and no text."""
+    for number, corpus in enumerate(config.data.train):
+        before = f"{corpus.tag} " if corpus.tag and side == 0 else ""
+        for shard in shards_of(output / CORPUS / f"corpus{number:03}"):
+            yield from (text.removeprefix(before) for text in table_of(shard)[SIDES[side]].to_pylist())
 
 
 def _tokens(

@@ -104,6 +104,15 @@ def test_tags_are_in_the_text_once_and_are_pieces(config: Config, tmp_path: Path
     assert all(line.startswith("<2de> ") for line in sources[0])
 
 
+def test_the_tokenizer_learns_no_tags(config: Config, tmp_path: Path) -> None:
+    symbols = replace(config, tokenizer=replace(config.tokenizer, user_symbols=("<2DE>",), fold_source_case=True))
+    make_ready(symbols, tmp_path / "without")
+    train = tuple(replace(each, tag="<2DE>") for each in config.data.train)
+    make_ready(replace(symbols, data=replace(config.data, train=train)), tmp_path / "with")
+    hashes = {Tokenizer.load(tmp_path / name / "tokenizer").hash for name in ("without", "with")}
+    assert len(hashes) == 1
+
+
 def test_a_curriculum_trains_on_what_was_prepared(config: Config, tmp_path: Path) -> None:
     stages = (CurriculumConfig(weights=(1.0, 0.0)), CurriculumConfig(weights=(0.0, 1.0)))
     train = tuple(replace(each, weight=1.0) for each in config.data.train)
