@@ -130,6 +130,8 @@ class SyntheticCorpus:
     def _decoding(self) -> DecodingConfig:
         """As the run decodes, but for what is set here."""
         given = self.decoding or load_config(self._resolved()[0] / "config.toml").decoding
+        if self.sample:  # to choose the most typical of many would undo it
+            given = _without_choice(given)
         return replace(given, beam_size=self.beam_size, n_best=1, sample=self.sample, too_long="split")
 
     def _make_ready(self, work: Path) -> None:
@@ -145,6 +147,15 @@ class SyntheticCorpus:
         from seq2seq.checkpoint import resolve
 
         return resolve(self.model)
+
+
+def _without_choice(decoding: DecodingConfig) -> DecodingConfig:
+    """The same, with no choice among candidates."""
+    none = DecodingConfig()
+    return replace(
+        decoding, n_best=1, mbr="off", candidates=none.candidates, reverse_weight=none.reverse_weight,
+        length_reward=none.length_reward,
+    )  # fmt: skip
 
 
 def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus]:
@@ -169,11 +180,7 @@ def synthetic_corpora(config: Config, folder: RunFolder) -> list[SyntheticCorpus
             )
         )  # fmt: skip
     tag = config.data.train[0].tag if config.data.train else ""
-    none = DecodingConfig()
-    decoding = replace(  # there is no choice among candidates: 32 of them for all of the text are not meant
-        config.decoding, n_best=1, mbr="off", candidates=none.candidates, reverse_weight=none.reverse_weight,
-        length_reward=none.length_reward,
-    )  # fmt: skip
+    decoding = _without_choice(config.decoding)  # 32 candidates for all of the text are not meant
     for number in range(1, config.diversification.models + 1):
         for direction, text in (("forward", source_text), ("backward", target_text)):
             is_source, name = direction == "forward", f"{direction}_{number}"

@@ -100,6 +100,17 @@ def test_back_translations_are_sources_with_a_tag(
     assert list(corpus.tagged([SentencePair("a", "b")])) == [("a", "b")]
 
 
+def test_no_choice_among_candidates_undoes_what_was_drawn(
+    corpus: SyntheticCorpus, translator: Pretended, tmp_path: Path
+) -> None:
+    chosen = DecodingConfig(mbr="bleu", candidates=9, temperature=0.9)
+    make(replace(corpus, decoding=chosen), tmp_path)
+    make(replace(corpus, decoding=chosen, sample=True), tmp_path)
+    searched, drawn = translator.asked[0][1], translator.asked[-1][1]
+    assert (searched.mbr, searched.candidates) == ("bleu", 9)
+    assert (drawn.mbr, drawn.temperature, drawn.sample) == ("off", 0.9, True)
+
+
 def test_what_was_killed_goes_on_with_the_next_block(
     corpus: SyntheticCorpus, translator: Pretended, tmp_path: Path
 ) -> None:
