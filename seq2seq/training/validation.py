@@ -10,7 +10,8 @@ import torch
 
 from seq2seq.config import Config
 from seq2seq.data.batching import cut_batches, make_batch
-from seq2seq.data.corpus import SentencePair, read_corpus
+from seq2seq.data.corpus import SentencePair, read_corpus, tagged
+from seq2seq.data.tags import tags_of_directions
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import DataError
@@ -21,10 +22,13 @@ from seq2seq.training.loss import TranslationLoss
 
 
 def read_validation_pairs(config: Config) -> list[SentencePair]:
-    """The validation corpus, whole; empty if the run has none."""
-    if config.data.validation is None:
-        return []
-    return list(read_corpus(config.data.validation, config.data.languages))
+    """The validation corpus, whole; empty if the run has none. If it has no tags, that of `decoding` is put to it."""
+    corpus, tag = config.data.validation, config.decoding.tag
+    pairs = list(read_corpus(corpus, config.data.languages)) if corpus else []
+    sources = [pair.source for pair in pairs]  # of what was prepared, tags are a part
+    if (corpus and corpus.tag) or tags_of_directions(sources) or all(text.startswith(tag) for text in sources):
+        return pairs
+    return [tagged(pair, tag) for pair in pairs]
 
 
 def validate(
