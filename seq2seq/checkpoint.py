@@ -299,8 +299,9 @@ def read_base(run: Path) -> dict[str, Tensor]:
 
 
 def _run_of(checkpoint: Path) -> Path:
-    """The run directory of a checkpoint, also of one that is named from within."""
-    return checkpoint.resolve().parent.parent
+    """The run directory of a checkpoint: also where `checkpoints` is a link, or the checkpoint is named from within."""
+    named = checkpoint.absolute().parent.parent
+    return named if (named / "config.toml").exists() else checkpoint.resolve().parent.parent
 
 
 def read_training_tensors(checkpoint: Path) -> dict[str, Tensor]:

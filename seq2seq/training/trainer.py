@@ -125,14 +125,16 @@ def train(
 def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
     """Empty a new run directory if training cannot begin, so that the mended command can be given again.
 
-    One whose text was tokenised, or being so, when it was stopped or lost a process is kept: hours may be in it.
+    One whose text was tokenised, or being so, when it was stopped, lost a process or found the disk full, is kept:
+    hours may be in it.
     """
     is_new = group.is_first and {path.name for path in run.iterdir()} <= {LOCK}
     try:
         yield
     except BaseException as error:
-        # What a user can mend is no RuntimeError; those are torch's, of processes that are gone and of memory.
-        was_stopped = isinstance(error, (KeyboardInterrupt, WorkerKilled, RuntimeError))
+        # What the settings or the text must mend is none of these; RuntimeErrors are torch's, of processes and memory.
+        stops = (KeyboardInterrupt, WorkerKilled, RuntimeError, OSError, MemoryError)
+        was_stopped = isinstance(error, stops)
         if is_new and not (was_stopped and (run / TOKENS).exists()):
             empty_directory(run)
         raise

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info, read_weights, update_info
+from seq2seq.checkpoint import best, checkpoints, latest, load_model, read_info, read_weights, resolve, update_info
 from seq2seq.config import (
     Config,
     CorpusConfig,
@@ -461,6 +461,8 @@ def test_overwriting_begins_anew_where_checkpoints_lie_elsewhere(config: Config,
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["step_00000003"]
+    named = run / "checkpoints" / "step_00000003"
+    assert resolve(run) == resolve(named) == (run, named)
 
 
 @pytest.mark.parametrize("risk", [0.0, 10.0])
@@ -545,7 +547,7 @@ def test_resuming_with_larger_batches_goes_on_with_the_next_epoch(config: Config
     assert read_info(checkpoints(run)[-1]).step == 8
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, WorkerKilled])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, WorkerKilled, OSError])
 def test_a_run_that_was_stopped_while_it_tokenised_is_kept(
     stop: type[BaseException], config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
