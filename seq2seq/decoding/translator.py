@@ -15,6 +15,7 @@ import numpy as np
 
 from seq2seq.config import DecodingConfig
 from seq2seq.data.batching import cut_batches
+from seq2seq.data.tags import tag_of, without_tag
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.candidates import CandidateEngine
 from seq2seq.decoding.engine import Engine, EngineName, Task, TorchEngine
@@ -117,6 +118,18 @@ class Translator:
         """A translator of what was loaded, which translates texts that are longer than training text in parts."""
         return cls(loaded.engine, loaded.tokenizer, config, reverse, loaded.config.data.max_length)
 
+    def check(self, config: DecodingConfig | None = None) -> None:
+        """Refuse settings with which nothing could be translated, whatever the texts.
+
+        Raises:
+            DecodingError: if the engine does not know a setting.
+            TokenizerError: if the `tag` of the settings is no piece of the vocabulary.
+        """
+        config = config or self.config
+        self._chooser.check(config)
+        if config.tag:
+            self.tokenizer.check_tag(config.tag)
+
     def translate(
         self, texts: Iterable[str], config: DecodingConfig | None = None, progress: Progress | None = None
     ) -> list[Translation]:
@@ -177,6 +190,7 @@ class Translator:
         self, texts: Sequence[str], first: int, config: DecodingConfig, progress: Progress | None
     ) -> list[list[list[Hypothesis]]]:
         """Of each text, for each of its parts, what is found, best first."""
+        self.check(config)
         parts = self._parts(texts, first, config)
         if progress is not None:
             progress(len(texts) - len({part.sentence for part in parts}))  # the blank ones
@@ -190,10 +204,7 @@ class Translator:
         limit = self._longest
         parts: list[_Part] = []
         too_long: list[tuple[int, int]] = []  # number, from 1, and length in tokens
-        nothing = 1  # tokens: the end, and those of the tag
-        if config.tag:
-            self.tokenizer.check_tag(config.tag)
-            nothing = len(self.tokenizer.encode_source([config.tag])[0])
+        nothing = len(self.tokenizer.encode_source([config.tag])[0])  # tokens: those of the tag, and the end
         for i, (text, tokens) in enumerate(zip(texts, self._encode(texts, config.tag), strict=True)):
             if not text.strip() or len(tokens) <= nothing:
                 continue
@@ -224,6 +235,8 @@ class Translator:
 
     def _split(self, text: str, sentence: int, tag: str) -> list[_Part]:
         limit = self.engine.max_length
+        if not tag and tag_of(text).startswith(("<2", ">>")):  # of a language, which the text has by itself
+            tag, text = tag_of(text), without_tag(text)
         texts = split_text(text, lambda part: len(self._encode([part], tag)[0]) <= self._longest)
         encoded = zip(self._encode(texts, tag), texts, strict=True)
         parts = [_Part(sentence, i, tokens, part_text) for i, (tokens, part_text) in enumerate(encoded)]
@@ -242,7 +255,6 @@ class Translator:
 
         The longest go first: a batch that does not fit in memory fails at once, and time left is not underestimated.
         """
-        self._chooser.check(config)
         lengths = np.array([len(part.tokens) for part in parts], dtype=np.int64)
         order = np.argsort(-lengths, kind="stable")
         found: list[list[Hypothesis]] = [[] for _ in parts]

@@ -101,7 +101,7 @@ def write_report(
     check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
-    # All are loaded before the first translates, so that what does not fit is found before.
+    # All are loaded and checked before the first translates, so that what does not fit is found before.
     translators = [_translator(run, translating) for run in found if source is not None]
     for run, (translator, origin) in zip(found, translators, strict=False):
         translations = translator.translate(source or [], progress=progress)
@@ -189,17 +189,22 @@ def _translator(run: Run, how: Translating) -> tuple[Translator, str]:
         if config.sample:
             raise DecodingError(f"--beam-size {how.beam_size}: does nothing for {run.path}, which samples; omit it")
         config = replace(config, beam_size=how.beam_size)
-    origin = f"{checkpoint.name}, {'sampled' if config.sample else f'beam {config.beam_size}'}"
-    if how.ensemble:
-        origin += f", together with {', '.join(str(path) for path in how.ensemble)}"
-    reverse = None
+    reverse, chosen = None, ""
     if how.rerank_by:
         reverse = load_reverse(how.rerank_by, loaded.config, how.device)
         config = replace(config, mbr="off")  # which a run may have for itself
-        origin += f", chosen by {how.rerank_by} among {config.candidates}"
-    if config.mbr != "off":
-        origin += f", MBR by {config.mbr} among {config.candidates}"
-    return Translator.of(loaded, config, reverse), origin
+        chosen = f", chosen by {how.rerank_by} among {config.candidates}"
+    elif config.mbr != "off":
+        chosen = f", MBR by {config.mbr} among {config.candidates}"
+    elif config.length_reward:
+        chosen = f", chosen by length among {config.candidates}"
+    if chosen:
+        config = replace(config, beam_size=max(config.beam_size, config.candidates))
+    translator = Translator.of(loaded, config, reverse)
+    translator.check()
+    together = f", together with {', '.join(str(path) for path in how.ensemble)}" if how.ensemble else ""
+    searched = "sampled" if config.sample else f"beam {config.beam_size}"
+    return translator, f"{checkpoint.name}, {searched}{together}{chosen}"
 
 
 def _drawn(translator: Translator, translations: Sequence[Translation]) -> list[Picture]:

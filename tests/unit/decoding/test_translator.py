@@ -335,6 +335,15 @@ def test_a_tag_is_put_before_every_text_and_every_part_of_one(translator, tokeni
     assert all(part.tokens[: len(begin)] == begin and len(part.tokens) <= 64 for part in parts)
 
 
+@pytest.mark.parametrize("tag", ["<2de>", ">>deu<<"])
+def test_the_language_that_a_text_begins_with_is_that_of_each_part(translator, tokenizer, sentences, tag) -> None:
+    parts = translator._parts([f"{tag} {' '.join(sentences)}"], 0, GREEDY)
+    begin = tokenizer.encode_source([tag])[0][:-1]
+    assert len(parts) > 5 and all(part.tokens[: len(begin)] == begin for part in parts)
+    marked = translator._parts([f"<b> {' '.join(sentences)}"], 0, GREEDY)
+    assert ["<b>" in part.text for part in marked] == [True, *(False for _ in marked[1:])]
+
+
 def test_a_tag_that_would_be_split_is_refused(translator) -> None:
     with pytest.raises(TokenizerError, match="tag '<2fr>': is no piece of the vocabulary"):
         translator.translate(["a"], replace(GREEDY, tag="<2fr>"))

@@ -73,7 +73,7 @@ def test_runs_translate_together_and_another_chooses(corpus: Path, trained_run: 
     write_report([trained_run], tmp_path / "back.html", texts, replace(GREEDY, rerank_by=back))
     alone, twice, chosen = (text_of(written(tmp_path / f"{name}.html")) for name in ("alone", "twice", "back"))
     assert twice == alone.replace("beam 1", f"beam 1, together with {trained_run}")  # a model with itself is the model
-    assert f"beam 1, chosen by {back} among" in chosen and "Attention" in chosen
+    assert f"beam 32, chosen by {back} among 32" in chosen and "Attention" in chosen
     with pytest.raises(DataError, match=f"--rerank-by {back}: nothing is translated without --source"):
         write_report([trained_run], tmp_path / "r.html", translating=Translating(rerank_by=back))
 
