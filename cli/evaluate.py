@@ -124,7 +124,7 @@ def _of_one(config: DecodingConfig) -> DecodingConfig:
 def _weights(text: str | None) -> tuple[float, ...]:
     """Numbers with commas between them."""
     try:
-        weights = tuple(float(part) for part in text.split(",")) if text else ()
+        weights = () if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r}: give numbers with commas between them, such as 0,0.5,1") from None
     if not all(0 <= weight <= 1000 for weight in weights):

@@ -65,6 +65,8 @@ def _tell_of_idle_settings(config: Config, file: Path) -> None:
         click.echo(f"`[prepare]`: training takes the text as it is; to filter it: {remedy}", err=True)
     if config.data.test:
         click.echo("`data.test`: is scored by recipes; here, `seq2seq evaluate` does it, afterwards", err=True)
+    if config.data.risk_weights and not config.training.minimum_risk:
+        click.echo("`data.risk_weights`: do nothing while `training.minimum_risk` = 0", err=True)
     if config.recipe.ensemble > 1:
         click.echo(f"`recipe.ensemble` = {config.recipe.ensemble}: is for recipes; this trains one model", err=True)
     if config.recipe.average:

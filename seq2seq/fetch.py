@@ -134,7 +134,7 @@ def find_local(
 ) -> dict[str, tuple[Path, Path]]:
     """The pairs of text files in a folder: `train`, and `validation`, `test` and further test sets where there are any.
 
-    Of test sets, one side alone is said, and not taken.
+    Of several test sets, one side alone is said, and not taken.
 
     Raises:
         DataError: if there are no training files, or only one side of a pair.
@@ -149,7 +149,7 @@ def find_local(
         both = [stem for stem in sides[0] if stem in sides[1]]
         if name == "test":
             both.sort(key=lambda stem: (stem != name, stem))
-            for stem in sorted(sides[0].keys() ^ sides[1].keys()):
+            for stem in sorted(sides[0].keys() ^ sides[1].keys() if both else ()):
                 has, lacks = languages if stem in sides[0] else languages[::-1]
                 report(f"{folder}: {stem}.{has} has no {stem}.{lacks} beside it, so it is not taken")
         if both:

@@ -27,7 +27,7 @@ _ITERATIONS = 4
 class Lexicon:
     """Translations of every source token, and the most frequent target tokens."""
 
-    translations: NDArray[np.int32]  # (V_source, 40), likeliest first, then -1
+    translations: NDArray[np.int32]  # (V_source, 40), likeliest first, then -1; (V, 41) of a joint vocabulary
     frequent: NDArray[np.int32]  # target tokens that may always be said
 
     def shortlist(self, source: NDArray[np.int64]) -> Ints:

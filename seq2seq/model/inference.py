@@ -32,7 +32,7 @@ class InferenceModel:
     """
 
     def __init__(self, model: Transformer, precision: WeightPrecision = "float32") -> None:
-        """Lay out a model's weights; in float32 most are the model's own, not copies."""
+        """Lay out a model's weights; in float32 those that the CPU needs in no other order are the model's own."""
 
         def linear(layer: nn.Linear) -> Projection:
             return projection(weight_of(layer).detach(), layer.bias, precision)

@@ -116,7 +116,8 @@ def merged(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
         weights: of a model with low-rank matrices.
         scale: alpha / r.
     """
-    found = {name: tensor for name, tensor in weights.items() if name not in lora_tensors(weights)}
+    low_rank = lora_tensors(weights)
+    found = {name: tensor for name, tensor in weights.items() if name not in low_rank}
     for name, up in weights.items():
         layer, _, kind = name.rpartition(".")
         if kind == _UP:

@@ -232,7 +232,7 @@ class Feed:
 def pools_of(
     stores: Sequence[TokenStore], weights: Sequence[float], pool_tokens: int, seed: int, epoch: int
 ) -> list[list[Run]]:
-    """Divide the runs of an epoch, in random order, into pools of about as many tokens, at most `pool_tokens`.
+    """Divide the runs of an epoch, in random order, into pools of about as many tokens, some `pool_tokens` at most.
 
     A corpus that fits into one pool with all others is one run: nothing needs shuffling before the pool is.
 

@@ -145,8 +145,10 @@ def test_only_training_files_are_required(tmp_path: Path) -> None:
     ],
 )
 def test_missing_local_files_are_named(tmp_path: Path, names: list[str], message: str) -> None:
+    said: list[str] = []
     with pytest.raises(DataError, match=message):
-        fetch.find_local(fill(tmp_path / "data", *names), ("de", "en"))
+        fetch.find_local(fill(tmp_path / "data", *names), ("de", "en"), said.append)
+    assert not said
 
 
 def test_a_missing_local_folder_is_named(tmp_path: Path) -> None:
