@@ -106,11 +106,9 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
     """
     given = {name: value for name, value in options.items() if value is not None}
     samples = any(given.get("sample", config.sample) for config in configs)
-    choosing = [
-        config for config in configs
-        if reranks or given.get("mbr", config.mbr) != "off" or given.get("length_reward", config.length_reward)
-    ]  # fmt: skip
-    chooses = bool(choosing)
+    chooses = reranks or any(
+        given.get("mbr", config.mbr) != "off" or given.get("length_reward", config.length_reward) for config in configs
+    )
     for names, has_effect, needed in (
         (("temperature", "top_k", "top_p", "epsilon", "seed"), samples, "--sample"),
         (("candidates",), chooses, "--mbr, --rerank-by or --length-reward"),
@@ -121,14 +119,9 @@ def refuse_idle(configs: Sequence[DecodingConfig], options: Mapping[str, Any], r
     searches = any(not given.get("sample", config.sample) for config in configs)
     widths = ("beam_size", "n_best")  # the second widens the beam, and so do candidates to choose among
     is_wide = chooses or any(given.get(name, getattr(config, name)) > 1 for config in configs for name in widths)
-    # Candidates to choose among are found by a beam of as many.
-    wider = len(choosing) < len(configs) or any(
-        given.get("beam_size", config.beam_size) > given.get("candidates", config.candidates) for config in configs
-    )
     penalises = any(given.get("length_penalty", config.length_penalty) for config in configs)
     for name, has_effect, cause in (
         ("beam_size", searches, "--sample"),
-        ("beam_size", wider, "a choice among as many candidates or more"),
         ("patience", searches, "--sample"),
         ("patience", is_wide, "a beam of 1"),
         ("length_penalty_form", penalises, "a length penalty of 0"),

@@ -34,7 +34,7 @@ def byte_lines(file: IO[bytes], name: Path | str) -> Iterator[bytes]:
     r"""The lines of a file, without the `\n` that ends each.
 
     Raises:
-        DataError: if a line is longer than `LONGEST_LINE`.
+        DataError: if a line has `LONGEST_LINE` bytes or more.
     """
     for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -49,7 +49,7 @@ def text_lines(file: IO[bytes], name: Path | str) -> Iterator[str]:
     r"""The lines of a UTF-8 text file, without the `\n` that ends each, and without a byte order mark.
 
     Raises:
-        DataError: if it is not UTF-8 text, or a line is longer than `LONGEST_LINE`.
+        DataError: if it is not UTF-8 text, or as `byte_lines` has it.
     """
     for number, line in enumerate(byte_lines(file, name), 1):
         yield _decoded(line, name, number)

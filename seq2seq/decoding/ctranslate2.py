@@ -98,11 +98,11 @@ class Ctranslate2Engine:
     def search(self, tasks: Sequence[Task], config: DecodingConfig) -> list[list[Hypothesis]]:
         """The hypotheses of each task, best first; samples are drawn by its own generator, whatever `seed`."""
         found = self._search(tasks, config, max(task.greatest for task in tasks))
-        never = set(self._tokenizer.never_output)  # to suppress which takes time, and is seldom needed
-        for i, (task, hypotheses) in enumerate(zip(tasks, found, strict=True)):
-            too_long = any(len(each.tokens) + 1 > task.greatest for each in hypotheses)
-            forbidden = any(not never.isdisjoint(each.tokens) for each in hypotheses)
-            if too_long or forbidden:
+        never = set(self._tokenizer.never_output)
+        for i, task in enumerate(tasks):
+            if any(len(each.tokens) + 1 > task.greatest for each in found[i]):
+                found[i] = self._search([task], config, task.greatest)[0]
+            if any(not never.isdisjoint(each.tokens) for each in found[i]):
                 found[i] = self._search([task], config, task.greatest, suppress=True)[0]
         return found
 

@@ -25,7 +25,7 @@ from seq2seq.decoding.search import Hypothesis, length_penalty
 from seq2seq.decoding.splitting import join_texts, split_text
 from seq2seq.decoding.streaming import as_they_come
 from seq2seq.decoding.workers import Workers
-from seq2seq.errors import DecodingError
+from seq2seq.errors import DecodingError, TokenizerError
 from seq2seq.model.transformer import Transformer
 
 Progress = Callable[[int], object]  # is called with the number of sentences done since the last call
@@ -233,10 +233,21 @@ class Translator:
         texts = [text.removesuffix("\r") for text in texts]
         return self.tokenizer.encode_source([f"{tag} {text}" for text in texts] if tag else texts)
 
+    def _language_in(self, text: str) -> str:
+        """The tag of a language that a text begins with and the vocabulary has as one piece; empty if there is none."""
+        tag = tag_of(text)
+        if not tag.startswith(("<2", ">>")):
+            return ""
+        try:
+            self.tokenizer.check_tag(tag)
+        except TokenizerError:
+            return ""
+        return tag
+
     def _split(self, text: str, sentence: int, tag: str) -> list[_Part]:
         limit = self.engine.max_length
-        if not tag and tag_of(text).startswith(("<2", ">>")):  # of a language, which the text has by itself
-            tag, text = tag_of(text), without_tag(text)
+        if not tag and (tag := self._language_in(text)):
+            text = without_tag(text)
         texts = split_text(text, lambda part: len(self._encode([part], tag)[0]) <= self._longest)
         encoded = zip(self._encode(texts, tag), texts, strict=True)
         parts = [_Part(sentence, i, tokens, part_text) for i, (tokens, part_text) in enumerate(encoded)]

@@ -198,12 +198,11 @@ def _translator(run: Run, how: Translating) -> tuple[Translator, str]:
         chosen = f", MBR by {config.mbr} among {config.candidates}"
     elif config.length_reward:
         chosen = f", chosen by length among {config.candidates}"
-    if chosen:
-        config = replace(config, beam_size=max(config.beam_size, config.candidates))
+    width = max(config.beam_size, config.candidates) if chosen else config.beam_size
     translator = Translator.of(loaded, config, reverse)
     translator.check()
     together = f", together with {', '.join(str(path) for path in how.ensemble)}" if how.ensemble else ""
-    searched = "sampled" if config.sample else f"beam {config.beam_size}"
+    searched = "sampled" if config.sample else f"beam {width}"
     return translator, f"{checkpoint.name}, {searched}{together}{chosen}"
 
 

@@ -132,7 +132,7 @@ def _unless_it_fails(run: Path, group: Processes) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # What the settings or the text must mend is none of these; RuntimeErrors are torch's, of processes and memory.
+        # Errors in settings and text are none of these; RuntimeErrors are torch's, of processes and memory.
         stops = (KeyboardInterrupt, WorkerKilled, RuntimeError, OSError, MemoryError)
         was_stopped = isinstance(error, stops)
         if is_new and not (was_stopped and (run / TOKENS).exists()):

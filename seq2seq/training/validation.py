@@ -26,7 +26,8 @@ def read_validation_pairs(config: Config) -> list[SentencePair]:
     corpus, tag = config.data.validation, config.decoding.tag
     pairs = list(read_corpus(corpus, config.data.languages)) if corpus else []
     sources = [pair.source for pair in pairs]  # of what was prepared, tags are a part
-    if (corpus and corpus.tag) or tags_of_directions(sources) or all(text.startswith(tag) for text in sources):
+    is_tagged = tags_of_directions(sources) or all(text.startswith(f"{tag} ") for text in sources)
+    if not tag or (corpus and corpus.tag) or is_tagged:
         return pairs
     return [tagged(pair, tag) for pair in pairs]
 

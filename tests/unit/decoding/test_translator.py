@@ -14,7 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import Config, DataConfig, DecodingConfig
+from seq2seq.config import Config, DataConfig, DecodingConfig, TokenizerConfig
+from seq2seq.data.tokenizer import train_tokenizer
 from seq2seq.decoding.engine import Task, TorchEngine
 from seq2seq.decoding.loading import LoadedEngine
 from seq2seq.decoding.search import Hypothesis
@@ -335,13 +336,17 @@ def test_a_tag_is_put_before_every_text_and_every_part_of_one(translator, tokeni
     assert all(part.tokens[: len(begin)] == begin and len(part.tokens) <= 64 for part in parts)
 
 
-@pytest.mark.parametrize("tag", ["<2de>", ">>deu<<"])
-def test_the_language_that_a_text_begins_with_is_that_of_each_part(translator, tokenizer, sentences, tag) -> None:
-    parts = translator._parts([f"{tag} {' '.join(sentences)}"], 0, GREEDY)
-    begin = tokenizer.encode_source([tag])[0][:-1]
-    assert len(parts) > 5 and all(part.tokens[: len(begin)] == begin for part in parts)
-    marked = translator._parts([f"<b> {' '.join(sentences)}"], 0, GREEDY)
-    assert ["<b>" in part.text for part in marked] == [True, *(False for _ in marked[1:])]
+def test_the_language_that_a_text_begins_with_is_that_of_each_part(translator, sentences, tmp_path) -> None:
+    settings = TokenizerConfig(vocab_size=320, user_symbols=("<2de>", ">>deu<<", "<b>"))
+    tokenizer = train_tokenizer(settings, sentences, sentences, tmp_path / "tokenizer")
+    translator = Translator(translator.engine, tokenizer)
+    for tag in ("<2de>", ">>deu<<"):
+        begin = tokenizer.encode_source([tag])[0][:-1]
+        parts = translator._parts([f"{tag} {' '.join(sentences)}"], 0, GREEDY)
+        assert len(parts) > 5 and all(part.tokens[: len(begin)] == begin for part in parts)
+    for word in ("<2024-01-01>", ">>Nein<<", "<b>"):  # which are no languages that it knows
+        parts = translator._parts([f"{word} {' '.join(sentences)}"], 0, GREEDY)
+        assert [word in part.text for part in parts] == [True, *(False for _ in parts[1:])]
 
 
 def test_a_tag_that_would_be_split_is_refused(translator) -> None:

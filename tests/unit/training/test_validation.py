@@ -19,6 +19,7 @@ from seq2seq.training.validation import read_validation_pairs
         ("", "<2fr>", "<2de>", "<2fr> "),
         ("<2fr> ", "", "<2de>", "<2fr> "),  # what was prepared has its tags
         ("de: ", "", "de:", "de: "),
+        ("hot", "", "hot", "hot hot"),
     ],
 )
 def test_each_source_has_one_tag(
