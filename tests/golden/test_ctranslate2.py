@@ -159,6 +159,18 @@ def test_each_translation_has_its_own_greatest_length(tokenizer: Tokenizer, tmp_
         assert all(len(each.tokens) + 1 <= max(task.greatest, 2) for each in hypotheses)
 
 
+def test_no_search_lets_forbidden_tokens_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Also not the one for another greatest length, of what was found without such tokens."""
+    model, never = random_model(**KINDS[0]), sorted(tokenizer.never_output)
+    with torch.no_grad():
+        model.output.weight[never] *= 2
+    convert(model, tokenizer, tmp_path)
+    theirs = Ctranslate2Engine(tmp_path, tokenizer, 200, "cpu")
+    tasks = [Task(source, 1, 2 + i % 9, ()) for i, source in enumerate(random_sources())]
+    for hypotheses in theirs.search(tasks, DecodingConfig(beam_size=5, n_best=5)):
+        assert all(set(never).isdisjoint(each.tokens) for each in hypotheses)
+
+
 def test_separate_vocabularies(tmp_path: Path) -> None:
     words = [f"{first}{second}" for first in "abcdefgh" for second in "hijklmn"]
     config = TokenizerConfig(vocab_size=40, joint=False, byte_fallback=False, algorithm="bpe")

@@ -11,7 +11,7 @@ from strict_html import Page, loads, text_of
 
 from seq2seq.config import DecodingConfig, load_config, save_config
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import DataError, DecodingError
+from seq2seq.errors import DataError, DecodingError, TokenizerError
 from seq2seq.reporting.report import Texts, Translating, write_report
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & </section>"
@@ -122,6 +122,17 @@ def test_mistakes_leave_nothing_behind(corpus: Path, trained_run: Path, tmp_path
     with pytest.raises(DataError, match="nothing is translated without --source"):
         write_report([trained_run], output, translating=WIDE)
     assert not output.parent.exists()
+
+
+def test_what_a_later_run_cannot_do_is_found_before_the_first_translates(
+    corpus: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    copy, done = shutil.copytree(trained_run, tmp_path / "copy"), list[int]()
+    config = load_config(copy / "config.toml")
+    save_config(replace(config, decoding=replace(config.decoding, tag="<2fr>")), copy / "config.toml")
+    with pytest.raises(TokenizerError, match="<2fr>"):
+        write_report([trained_run, copy], tmp_path / "r.html", Texts(source=corpus / "test.de"), progress=done.append)
+    assert not done
 
 
 def test_a_beam_is_refused_for_a_run_that_samples(corpus: Path, trained_run: Path, tmp_path: Path) -> None:
