@@ -38,6 +38,15 @@ class Processes:
             dist.all_reduce(value)
         return value
 
+    def gather(self, value: Tensor) -> Tensor:
+        """The tensors of all processes, which have the same shape `(N, ...)`, one after another: `(size * N, ...)`."""
+        if self.size == 1:
+            return value
+        result = value.new_empty(self.size * len(value), *value.shape[1:])
+        # As bytes: gloo does not know all types.
+        dist.all_gather_into_tensor(result.view(torch.uint8), value.contiguous().view(torch.uint8))
+        return result
+
     def take_from_first(self, values: Iterable[Tensor]) -> None:
         """Make tensors what they are in the first process, in place."""
         if self.size > 1:

@@ -77,22 +77,19 @@ class Muon(AdamW):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=size)
 
     def _orthogonal(self, matrices: Tensor) -> Tensor:
-        """`orthogonal`, of which each process computes a part."""
+        """`orthogonal`, of which each process computes a part; what they give each other is in its dtype."""
         dtype = torch.bfloat16 if matrices.is_cuda or self._in_bfloat16 else matrices.dtype
-        if self._processes.size == 1:
-            return orthogonal(matrices, dtype)
         rank, share = self._processes.rank, -(-len(matrices) // self._processes.size)
-        mine = slice(rank * share, (rank + 1) * share)
-        result = torch.zeros_like(matrices)
-        result[mine] = orthogonal(matrices[mine], dtype)
-        return self._processes.sum(result)
+        mine = matrices[rank * share : (rank + 1) * share]
+        rest = matrices.new_zeros(share - len(mine), *matrices.shape[1:])  # all give as many
+        return self._processes.gather(orthogonal(torch.cat([mine, rest]), dtype))[: len(matrices)]
 
 
 def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """What is near U V^T of matrices `(N, A, B)` with singular value decompositions U S V^T, by Newton and Schulz.
 
     Singular values of the result are 0.7 to 1.2, of directions that hardly are in a matrix less. It is computed in the
-    dtype that is given.
+    dtype that is given, and has it.
     """
     x = matrices.to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_EPSILON)  # no singular value is over 1
@@ -102,7 +99,7 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = _plus(first, gram @ _plus(third, fifth * gram)) @ x
-    return (x.mT if is_high else x).to(matrices.dtype)
+    return x.mT if is_high else x
 
 
 def _plus(number: float, matrices: Tensor) -> Tensor:

@@ -75,6 +75,31 @@ def test_helpers_equal_one_process(tmp_path: Path, batch_tokens: int, minimum_ri
     assert torch.get_num_threads() == threads
 
 
+_GATHERING = """\
+import sys
+import torch
+from torch import distributed as dist
+from seq2seq.training.distributed import Processes
+folder, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", store=dist.FileStore(folder + "/meeting", 2), rank=rank, world_size=2)
+for dtype in (torch.float32, torch.bfloat16):
+    own = torch.tensor([[0.1, -2.0], [1e9, float(rank)]], dtype=dtype).t()
+    found = Processes(rank, 2).gather(own)
+    assert found.dtype == dtype and torch.equal(found[2 * rank : 2 * rank + 2], own), found
+    assert found[:, 1].tolist() == [own[0, 1].item(), 0.0, own[0, 1].item(), 1.0], found
+dist.destroy_process_group()
+"""
+
+
+def test_tensors_are_gathered_as_they_are(tmp_path: Path) -> None:
+    """In types, too, that gloo does not know."""
+    commands = [[sys.executable, "-c", _GATHERING, str(tmp_path), str(rank)] for rank in (0, 1)]
+    both = [subprocess.Popen(each, stderr=subprocess.PIPE) for each in commands]
+    for process in both:
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 0, said.decode("utf-8")
+
+
 def test_what_ended_by_time_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the clock that is ahead, whichever process saves: going on finds nothing to do."""
     write_corpus(tmp_path)

@@ -40,7 +40,7 @@ def test_singular_values_are_near_1_and_vectors_stay(
 ) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     left, values, right = torch.linalg.svd(matrices, full_matrices=False)
-    found = left.mT @ orthogonal(matrices, dtype) @ right.mT
+    found = left.mT @ orthogonal(matrices, dtype).float() @ right.mT
     seen = values / values[:, :1] > 0.05  # those of others are less
     sizes = found.diagonal(dim1=1, dim2=2)
     assert ((sizes > 0.6) & (sizes < 1.3))[seen].all()
@@ -101,6 +101,20 @@ def test_parts_are_matrices_of_their_own() -> None:
         one.step()
         three.step()
     torch.testing.assert_close(whole, torch.cat(parts))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_processes_compute_parts_of_it(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four matrices, three processes compute two, two and none."""
+    matrices = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(1))
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(Processes, "gather", lambda self, value: given.append(value) or torch.cat(given))
+    for rank in range(size):
+        group: list[dict[str, Any]] = [{"params": [], "parts": [], "weight_decay": DECAY}]
+        optimizer = Muon(group, RATE, (0.9, 0.98), 1e-9, MOMENTUM, Processes(rank, size), in_bfloat16=True)
+        found = optimizer._orthogonal(matrices)
+    assert len({each.shape for each in given}) == 1 and len(given) == size
+    assert torch.equal(found, orthogonal(matrices, torch.bfloat16))
 
 
 def test_what_is_no_matrix_of_a_layer_is_left_to_adamw() -> None:
