@@ -95,9 +95,13 @@ def test_tensors_are_gathered_as_they_are(tmp_path: Path) -> None:
     """In types, too, that gloo does not know."""
     commands = [[sys.executable, "-c", _GATHERING, str(tmp_path), str(rank)] for rank in (0, 1)]
     both = [subprocess.Popen(each, stderr=subprocess.PIPE) for each in commands]
-    for process in both:
-        _, said = process.communicate(timeout=100)
-        assert process.returncode == 0, said.decode("utf-8")
+    try:
+        for process in both:
+            _, said = process.communicate(timeout=100)
+            assert process.returncode == 0, said.decode("utf-8")
+    finally:  # one waits for the other
+        for process in both:
+            process.kill()
 
 
 def test_what_ended_by_time_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
