@@ -5,6 +5,7 @@ Exit status: 0 done, 1 a user's mistake (one line on stderr), 2 wrong usage, 130
 
 from __future__ import annotations
 
+import _thread
 import errno
 import importlib
 import io
@@ -32,6 +33,7 @@ _COMMANDS = (
     "export", "import", "package", "settings",
 )  # fmt: skip
 _MODULES = {"import": "import_run"}
+_SOON_S = 0.01
 
 
 class CommandLine(click.Group):
@@ -119,15 +121,26 @@ def _noting_interrupts() -> Iterator[list[int]]:
         signal.signal(number, before[number])  # a second one ends it as it would without us
         raise KeyboardInterrupt
 
+    def note_again(dropped: sys.UnraisableHookArgs) -> None:
+        """Let one come once more that Python drops, since it came within a hook of fork or a `__del__`."""
+        if not (noted and issubclass(dropped.exc_type, KeyboardInterrupt)):
+            show_dropped(dropped)
+            return
+        signal.signal(noted[-1], note)
+        # Soon: in here, and in what Python drops it from, it would be dropped again.
+        threading.Timer(_SOON_S, _thread.interrupt_main, noted[-1:]).start()
+
     usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     ours: list[int] = []
     if threading.current_thread() is threading.main_thread():  # which alone may set handlers
         # One that is ignored, as in a shell's background, stays so, and so does that of a caller.
         ours = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
     before = {number: signal.signal(number, note) for number in ours}
+    show_dropped, sys.unraisablehook = sys.unraisablehook, note_again
     try:
         yield noted
     finally:
+        sys.unraisablehook = show_dropped
         for number, handler in before.items():
             signal.signal(number, handler)
 

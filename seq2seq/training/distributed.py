@@ -18,6 +18,9 @@ from seq2seq.errors import ConfigError, Interrupted
 # The others wait while the first one trains the tokenizer or validates, which may take long.
 PATIENCE = timedelta(hours=12)
 
+# The first is torch 2.13's name, which 2.9 does not know; the second warns there.
+_gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -44,7 +47,7 @@ class Processes:
             return value
         result = value.new_empty(self.size * len(value), *value.shape[1:])
         # As bytes: gloo does not know all types.
-        dist.all_gather_into_tensor(result.view(torch.uint8), value.contiguous().view(torch.uint8))
+        _gather_into(result.view(torch.uint8), value.contiguous().view(torch.uint8))
         return result
 
     def take_from_first(self, values: Iterable[Tensor]) -> None:

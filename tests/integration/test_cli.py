@@ -191,6 +191,23 @@ def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus
     assert (outcome.status, outcome.stderr) == (130, "seq2seq: interrupted\n")
 
 
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_that_python_drops_comes_again(seq2seq, corpus, monkeypatch, number):
+    class Leaves:
+        def __del__(self):  # exceptions in here, as in hooks of fork, are written to stderr, and that is all
+            signal.raise_signal(number)
+
+    def read(*arguments, **options):
+        Leaves()
+        time.sleep(10)
+        raise AssertionError("it did not come again")
+
+    monkeypatch.setattr(evaluation, "read_parallel", read)
+    outcome = seq2seq("score", corpus / "test.en", "--reference", corpus / "test.en")
+    assert (outcome.status, outcome.stderr) == (130, "\nseq2seq: interrupted\n")
+
+
 @pytest.mark.parametrize(
     ("code", "hint"), [("jp", "did you mean ja?"), ("CN", "did you mean zh?"), ("klingon", "such as ja or zh-Hant")]
 )
