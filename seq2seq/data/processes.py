@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -56,7 +57,8 @@ def in_processes(
         waiting: deque[Future[int]] = deque()
         try:
             for job in chain(first, jobs):
-                waiting.append(pool.submit(work, *job))
+                with undisturbed():
+                    waiting.append(pool.submit(work, *job))
                 while len(waiting) > 2 * workers or (waiting and waiting[0].done()):
                     yield waiting.popleft().result()
             for done in waiting:
@@ -69,6 +71,29 @@ def in_processes(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the end: within, pools may start processes.
+
+    A pool that is interrupted then ends none of those that it has started, and they never end; and a process that was
+    just forked and takes the signal as we do does all that we would do then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _begin(begin: Callable[[], object], parent: int) -> None:

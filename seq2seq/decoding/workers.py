@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import torch
 
 from seq2seq.config import DecodingConfig
-from seq2seq.data.processes import end_with
+from seq2seq.data.processes import end_with, undisturbed
 from seq2seq.decoding.engine import Engine, Task
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.errors import DecodingError
@@ -48,9 +48,10 @@ class Workers:
         elif self._engine.in_processes and sys.platform == "linux":
             if self._pool is None:
                 self._engine.prepare(config)
-                self._pool = _processes(self._engine)
-                # When the object goes, or the program ends; what is left to the interpreter's end complains there.
-                weakref.finalize(self, self._pool.shutdown)
+                with undisturbed():
+                    self._pool = _processes(self._engine)
+                    # When the object goes, or the program ends; what is left to the interpreter's end complains there.
+                    weakref.finalize(self, self._pool.shutdown)
             try:
                 yield from self._pool.map(_search, batches, [config] * len(batches))
             except BrokenProcessPool:
@@ -67,7 +68,9 @@ class Workers:
 
 def _processes(engine: Engine) -> Executor:
     context = multiprocessing.get_context("fork")  # what is passed is there already, not sent
-    return ProcessPoolExecutor(engine.workers, context, initializer=_begin, initargs=(engine, os.getpid()))
+    pool = ProcessPoolExecutor(engine.workers, context, initializer=_begin, initargs=(engine, os.getpid()))
+    pool.submit(os.getpid)  # any work starts all of them
+    return pool
 
 
 def _begin(engine: Engine, parent: int) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from seq2seq.data.processes import in_processes
+from seq2seq.config import DecodingConfig
+from seq2seq.data.processes import in_processes, undisturbed
+from seq2seq.decoding.workers import Workers
 from seq2seq.errors import DataError
 
 
@@ -50,3 +55,70 @@ def test_an_error_of_a_worker_is_the_callers() -> None:
 def test_a_killed_worker_is_told() -> None:
     with pytest.raises(DataError, match="a worker process was killed"):
         list(in_processes(killed, [(1,), (2,)], nothing, 2))
+
+
+@pytest.fixture
+def interrupted_forks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Processes that were forked since; Ctrl-C comes with the first."""
+    forked: list[int] = []
+
+    def fork(fork: Callable[[], int] = os.fork) -> int:
+        process = fork()
+        if process:
+            forked.append(process)
+            if len(forked) == 1:
+                signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in its background
+    yield forked
+    signal.signal(signal.SIGINT, before)
+
+
+def ends(process: int) -> bool:
+    for _ in range(200):
+        try:
+            if os.waitpid(process, os.WNOHANG)[0]:
+                return True
+        except ChildProcessError:  # the pool has waited for it
+            return True
+        time.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_a_pool_that_is_interrupted_in_starting_leaves_no_process(interrupted_forks: list[int]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(in_processes(square, [(1,), (2,), (3,)], nothing, 2))
+    assert len(interrupted_forks) == 2 and all(ends(process) for process in interrupted_forks)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_workers_that_are_interrupted_in_starting_leave_no_process(interrupted_forks: list[int]) -> None:
+    class Engine:
+        workers, in_processes = 2, True
+
+        def prepare(self, config: DecodingConfig) -> None:
+            pass
+
+    def search() -> None:
+        list(Workers(Engine()).search([[], []], DecodingConfig()))
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+    assert len(interrupted_forks) == 2 and all(ends(process) for process in interrupted_forks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_wait_for_what_is_undisturbed(number: int) -> None:
+    came: list[int] = []
+    before = signal.signal(number, lambda number, frame: came.append(number))
+    with undisturbed():
+        signal.raise_signal(number)
+        assert came == []
+    assert came == [number]
+    signal.raise_signal(number)
+    assert came == [number, number], "the handler is as it was"
+    signal.signal(number, before)
