@@ -18,9 +18,6 @@ from seq2seq.errors import ConfigError, Interrupted
 # The others wait while the first one trains the tokenizer or validates, which may take long.
 PATIENCE = timedelta(hours=12)
 
-# The first is torch 2.13's name, which 2.9 does not know; the second warns there.
-_gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-
 
 @dataclass(frozen=True)
 class Processes:
@@ -46,8 +43,10 @@ class Processes:
         if self.size == 1:
             return value
         result = value.new_empty(self.size * len(value), *value.shape[1:])
+        # The first is torch 2.13's name for it, which 2.9 does not know; the second warns there.
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         # As bytes: gloo does not know all types.
-        _gather_into(result.view(torch.uint8), value.contiguous().view(torch.uint8))
+        gather(result.view(torch.uint8), value.contiguous().view(torch.uint8))
         return result
 
     def take_from_first(self, values: Iterable[Tensor]) -> None:
