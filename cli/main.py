@@ -33,7 +33,7 @@ _COMMANDS = (
     "export", "import", "package", "settings",
 )  # fmt: skip
 _MODULES = {"import": "import_run"}
-_SOON_S = 0.01
+_AGAIN_AFTER_S = 0.01
 
 
 class CommandLine(click.Group):
@@ -128,7 +128,7 @@ def _noting_interrupts() -> Iterator[list[int]]:
             return
         signal.signal(noted[-1], note)
         # Soon: in here, and in what Python drops it from, it would be dropped again.
-        threading.Timer(_SOON_S, _thread.interrupt_main, noted[-1:]).start()
+        threading.Timer(_AGAIN_AFTER_S, _thread.interrupt_main, noted[-1:]).start()
 
     usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     ours: list[int] = []

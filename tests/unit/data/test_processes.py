@@ -1,4 +1,4 @@
-"""Work among processes: results in order, errors told, and no process where there is one job."""
+"""Work among processes: results in order, errors told, no process where there is one job, and none left behind."""
 
 from __future__ import annotations
 
