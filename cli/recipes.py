@@ -20,7 +20,7 @@ def config_of(
     """The config of a TOML file, or of a recipe, whose corpus is fetched as `seq2seq recipe run` does it.
 
     A recipe is meant by a name that is no file, by `--data`, and by a TOML file with a script beside it that has no
-    training corpora, or one of the Hub that the script fetches.
+    training corpora, or only those of the Hub that the script fetches.
 
     Args:
         name: of a recipe, or the path of a TOML file.
@@ -39,8 +39,8 @@ def config_of(
     if is_config and data is None:
         config = load_config(path, overrides)
         corpora, script = config.data.train, path.with_suffix(".py")
-        # A copied recipe of the Hub names its corpus, of which the script beside it, if it is one, knows more.
-        may_be_copied = len(corpora) == 1 and corpora[0].dataset and script.is_file() and _fetches(script)
+        # A copied recipe of the Hub names its corpora, of which the script beside it, if it is one, knows more.
+        may_be_copied = all(corpus.dataset for corpus in corpora) and script.is_file() and _fetches(script)
         if not may_be_copied and (corpora or not script.is_file()):
             return config
     from seq2seq.recipe import load_recipe, with_corpus

@@ -6,6 +6,7 @@ Only a line feed ends a line. U+2028, U+0085, form feeds and carriage returns ar
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +51,13 @@ def stdin_lines() -> Iterator[str]:
             yield line.decode("utf-8", errors="replace")
     if bad > 1:
         complain(f"warning: {bad} lines of {_STDIN} were not UTF-8")
+
+
+def stdin_is_file() -> bool:
+    """Whether standard input is a file, all of which is there, and no pipe or terminal."""
+    with suppress(OSError, ValueError):
+        return stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    return False
 
 
 def checked_stdin_lines() -> Iterator[str]:

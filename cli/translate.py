@@ -20,7 +20,7 @@ from .options import (
     rerank_option,
     with_decoding,
 )
-from .streams import line_writer, progress_bar, stdin_lines
+from .streams import line_writer, progress_bar, stdin_is_file, stdin_lines
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
@@ -67,7 +67,7 @@ def translate(
     sentences from 0. With --mbr, a score is the expected utility, from 0 to 100. Decoding settings that are not given
     are those of the run.
     """
-    count, lines = _open(source)
+    count, lines, from_file = _open(source)
     from seq2seq.decoding.loading import load_ensemble, load_reverse
     from seq2seq.decoding.translator import Translator
 
@@ -79,22 +79,26 @@ def translate(
     render: Callable[[int, Translation], Iterator[str]] = _Json(loaded.tokenizer) if form == "jsonl" else plain
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
     translator = Translator.of(loaded, config, reverse)
+    translator.check()  # before a sentence comes, which may take long
     with line_writer(output) as write, progress_bar(count, "sentences") as bar:
-        for index, translation in enumerate(translator.stream(lines)):
+        for index, translation in enumerate(translator.stream(lines, from_file=from_file)):
             for line in render(index, translation):
                 write(line)
             bar.update(1)
 
 
-def _open(source: Path | None) -> tuple[int | None, Iterator[str]]:
-    """The sentences and, for a file, their number; a file is read through first, so that it fails before the work."""
+def _open(source: Path | None) -> tuple[int | None, Iterator[str], bool]:
+    """The sentences; before them, of what is named, their number, and after them, whether they are a file's.
+
+    A file that is named is read through first, so that it fails before the work.
+    """
     if source is None or str(source) == "-":
-        return None, stdin_lines()
+        return None, stdin_lines(), stdin_is_file()
     from seq2seq.data.corpus import read_lines
 
     if source.exists() and not source.is_file():  # a pipe can be read once
-        return None, read_lines(source)
-    return sum(1 for _ in read_lines(source)), read_lines(source)
+        return None, read_lines(source), False
+    return sum(1 for _ in read_lines(source)), read_lines(source), True
 
 
 def _text(index: int, translation: Translation) -> Iterator[str]:

@@ -244,7 +244,9 @@ class Pipeline:
             if (self.run / name).exists() and stage not in self.record.entries:
                 raise RecipeError(f"{self.run / name}: exists already, and no recipe made it; choose another --output")
         for stage, name in texts:
-            made = self.record.entries.get(stage, {}).get("outputs") or {}
+            entry = self.record.entries.get(stage, {})
+            # Of one that has begun anew, and was not ended, those that are noted may be older than its files.
+            made = entry.get("outputs") if "fingerprint" in entry else None
             for path in self.folder.files(name):
                 if made and path.relative_to(self.run).as_posix() not in made:
                     raise RecipeError(f"{path}: no stage made it, and `{stage}` replaces all of its folder; move it")

@@ -31,7 +31,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import Config, load_config
+from seq2seq.config import Config, PrepareConfig, load_config
 from seq2seq.data.corpus import read_lines
 from seq2seq.errors import RecipeError
 from seq2seq.evaluation import Score, Scores, format_scores
@@ -40,6 +40,12 @@ from seq2seq.pipeline import Pipeline
 from seq2seq.run_folder import RunFolder
 from seq2seq.stages import Stage, StageRecord
 from seq2seq.telling import say
+
+# Of text that is cleaned already, maybe each corpus its own way.
+_AS_IT_IS = PrepareConfig(
+    unicode_form="none", drop_mojibake=False, max_characters=10**9, max_ratio=10.0**9, remove_overlap=False,
+    deduplicate=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +160,8 @@ def with_corpus(
         data: as in `run_recipe`.
         report: takes the lines that say what happens.
         cleaned: whether training text is wanted as the recipe trains on it. Otherwise it is as it was fetched; but
-            where validation or test text has to be held out of it, it is cleaned, too.
+            where validation or test text has to be held out of it, it is cleaned, too, and `prepare` is not to drop
+            more of it.
 
     Raises:
         RecipeError: if another process works in `output`.
@@ -172,7 +179,10 @@ def with_corpus(
         raw = None if cleaned else pipeline.settings.raw_corpora()
         if raw is None:
             _do(prepare, pipeline)
-        return replace(recipe.config, data=raw or pipeline.settings.corpora())
+        if raw is None:
+            how = recipe.config.prepare if cleaned else _AS_IT_IS
+            return replace(recipe.config, prepare=how, data=pipeline.settings.corpora())
+        return replace(recipe.config, data=raw)
 
 
 def _pipeline(

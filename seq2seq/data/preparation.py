@@ -94,10 +94,13 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
     if others and not lock and not (output / _WORK).exists():
         raise DataError(f"{output}: holds something else than a prepared corpus; choose another --output")
     report = read_json(output / REPORT)
-    if lock.get("made_from") == origin and lock.get("files") == _hashes(output) and "kept" in report:
+    made = lock.get("files", {})
+    if lock.get("made_from") == origin and are_as_they_were(output, made) and "kept" in report:
         shutil.rmtree(output / _WORK, ignore_errors=True)  # what a kill in the last moment left
         return Prepared(output, report, True, {})
     remove_leftovers(output)
+    if not (output / _WORK).exists():  # which was left by a kill, after which the text may be newer than the lockfile
+        _check_nothing_is_lost(output, made)
     clock.lap("hashing the sources")
     parts = _judge_all(config, output / _WORK, _fingerprint(origin), progress)
     clock.lap("filters")
@@ -107,6 +110,13 @@ def prepare(config: Config, output: Path | str, progress: Progress = lambda *don
     report = _assemble(parts, first, output, origin, progress)
     clock.lap("writing")
     return Prepared(output, report, False, clock.seconds)
+
+
+def _check_nothing_is_lost(output: Path, made: Mapping[str, str]) -> None:
+    """Refuse to replace the text if something stands in its folder that was not made with it."""
+    for path in _text_files(output):
+        if path.is_file() and path.relative_to(output).as_posix() not in made:
+            raise DataError(f"{path}: `prepare` did not make it, and is to replace its folder; move it elsewhere")
 
 
 def _check_places(data: DataConfig, output: Path) -> None:
@@ -328,7 +338,7 @@ def _assemble(
     report = funnel.report()
     write_report(output, report, origin["languages"])
     counts = {name: report[name] for name in ("read", "dropped", "kept")}
-    write_json(output / LOCK, {"made_from": origin, "counts": counts, "files": _hashes(output)})
+    write_json(output / LOCK, {"made_from": origin, "counts": counts, "files": hashes_of(output, _text_files(output))})
     shutil.rmtree(output / _WORK)
     return report
 
@@ -387,9 +397,14 @@ class _Funnel:
         }
 
 
-def _hashes(output: Path) -> dict[str, str]:
-    """The SHA-256 of all files of the text, by their paths in the folder; tokens lie deeper."""
-    return hashes_of(output, [*output.glob(f"{CORPUS}/*"), *output.glob(f"{CORPUS}/*/*")])
+def _text_files(output: Path) -> list[Path]:
+    """All files of the text; tokens lie deeper."""
+    return [*output.glob(f"{CORPUS}/*"), *output.glob(f"{CORPUS}/*/*")]
+
+
+def are_as_they_were(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether there are files, by their paths in a folder, and all of them have the SHA-256 that they had."""
+    return bool(files) and files == hashes_of(folder, [folder / name for name in files])
 
 
 def hashes_of(folder: Path, paths: Iterable[Path]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_TAG = re.compile(r"(<\S+>|>>\S*<<)\s+")
+_TAG = re.compile(r"(<\S+>(?=\s)|>>\S*?<<)\s*")  # Marian's need no space after them
 _MOST = 0.8  # of the texts begin with a tag where the tags of directions are in them; else <b> is just a word
 
 

@@ -22,12 +22,22 @@ from typing import Any
 from seq2seq.config import NO_STAGES, Config, CorpusConfig, save_config
 from seq2seq.data.arrow_files import SIDES, fingerprint_of, pairs_of, read_json, shards_of, table_of
 from seq2seq.data.corpus import read_corpus, write_lines
-from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, hashes_of, prepare, write_report
+from seq2seq.data.preparation import (
+    CORPUS,
+    LOCK,
+    Clock,
+    Prepared,
+    Progress,
+    are_as_they_were,
+    hashes_of,
+    prepare,
+    write_report,
+)
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import BESIDE, write_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import DataError
-from seq2seq.files import alone_in, remove_directory, write_json
+from seq2seq.files import alone_in, sha256_of, write_json
 from seq2seq.settings import to_dict
 
 _TOKENIZER, _CONFIG = "tokenizer", "config.toml"
@@ -47,9 +57,11 @@ def make_ready(config: Config, output: Path | str, progress: Progress = lambda *
 
 def _made_ready(config: Config, output: Path, progress: Progress) -> Prepared:
     """In a folder in which nobody else works."""
+    _check_config(output)
+    given = _given(config)  # whose mistakes are not to be told after hours
     done = prepare(config, output, progress)
     clock = Clock()
-    tokenizer, was_there = _tokenizer(config, output, progress)
+    tokenizer, was_there = _tokenizer(config, given, output, progress)
     clock.lap("tokenizer")
     stores = {}
     for folder in sorted((output / CORPUS).glob("corpus*")):
@@ -58,6 +70,7 @@ def _made_ready(config: Config, output: Path, progress: Progress) -> Prepared:
         )
         was_there &= found
     clock.lap("tokens")
+    _lock(output, {"papers": {}})  # if it is killed before the end, they are not those that the lockfile has
     _write_config(config, output)
     report = {**done.report, "coverage": _coverage(stores, config.data.max_length)}
     write_report(output, report, config.data.languages)
@@ -73,20 +86,26 @@ def _lock(output: Path, entries: Mapping[str, Any]) -> None:
     write_json(output / LOCK, {**read_json(output / LOCK), **entries})
 
 
-def _tokenizer(config: Config, output: Path, progress: Progress) -> tuple[Tokenizer, bool]:
-    """The tokenizer, and whether it was there."""
+def _check_config(output: Path) -> None:
+    """Refuse to replace a config that was edited since it was written."""
+    path, written = output / _CONFIG, read_json(output / LOCK).get("papers", {}).get(_CONFIG)
+    if written and path.exists() and sha256_of(path) != written:
+        raise DataError(
+            f"{path}: was edited since `prepare` wrote it, and would be written anew; move it elsewhere, and change "
+            "what is prepared, or train with --set"
+        )
+
+
+def _tokenizer(config: Config, given: Tokenizer | None, output: Path, progress: Progress) -> tuple[Tokenizer, bool]:
+    """The tokenizer, and whether it was there; what stands in its place is replaced when there is a new one."""
     lock, folder = read_json(output / LOCK), output / _TOKENIZER
-    given = _given(config)
     wanted = with_tags(config.tokenizer, config.tags)
     settings = {name: value for name, value in to_dict(wanted).items() if name != "path"}
     made_from = {"given": given.hash} if given else {"text": fingerprint_of(output / CORPUS), "settings": settings}
-    if lock.get("tokenizer") == {"made_from": made_from, "files": hashes_of(output, folder.glob("*"))}:
+    before = lock.get("tokenizer", {})
+    if before.get("made_from") == made_from and are_as_they_were(output, before.get("files", {})):
         return Tokenizer.load(folder), True
-    if folder.exists():
-        remove_directory(folder)
     if given:
-        for tag in config.tags:
-            given.check_tag(tag)
         given.save(folder)
         tokenizer = given
     else:
@@ -97,11 +116,17 @@ def _tokenizer(config: Config, output: Path, progress: Progress) -> tuple[Tokeni
 
 
 def _given(config: Config) -> Tokenizer | None:
-    """The tokenizer that the config names, or that of the run that is to be fine-tuned."""
+    """The tokenizer that the config names, or that of the run that is to be fine-tuned; it knows all tags."""
     if config.training.initialise_from:
         run = Path(config.training.initialise_from)
-        return Tokenizer.load((run.parent.parent if run.parent.name == "checkpoints" else run) / _TOKENIZER)
-    return Tokenizer.load(config.tokenizer.path) if config.tokenizer.path else None
+        given = Tokenizer.load((run.parent.parent if run.parent.name == "checkpoints" else run) / _TOKENIZER)
+    elif config.tokenizer.path:
+        given = Tokenizer.load(config.tokenizer.path)
+    else:
+        return None
+    for tag in config.tags:
+        given.check_tag(tag)
+    return given
 
 
 def _lines(config: Config, output: Path, side: int) -> Iterator[str]:

@@ -13,15 +13,17 @@ T = TypeVar("T")
 _PATIENCE_S = 0.2  # how long an abandoned reader is waited for
 
 
-def as_they_come(items: Iterable[T], limit: int) -> Generator[list[T], None, None]:
+def as_they_come(items: Iterable[T], limit: int, *, full: bool = False) -> Generator[list[T], None, None]:
     """Chunks of the items that are there: one when they trickle in, up to `limit` when there are many.
+
+    If `full`, all chunks but the last have `limit` items, so that they are the same each time.
 
     The items are read by a thread, ahead of their use by at most `limit`, so an endless input takes bounded memory. An
     error while reading is raised after all items before it. When the consumer stops, so does the reading; a reader that
     is waiting for input by then is left behind (it is a daemon).
     """
     with closing(_Reader(items, limit)) as reader:
-        while chunk := reader.take():
+        while chunk := reader.take(limit if full else 1):
             yield chunk
 
 
@@ -39,14 +41,14 @@ class _Reader(Generic[T]):
         self._thread = threading.Thread(target=self._read, name="reader of input", daemon=True)
         self._thread.start()
 
-    def take(self) -> list[T]:
-        """All that is waiting, or as soon as there is something; empty at the end.
+    def take(self, least: int) -> list[T]:
+        """All that is waiting, as soon as there are so many, or no more come; empty at the end.
 
         Raises:
             BaseException: what reading the items raised, once all items before it are taken.
         """
         with self._change:
-            self._change.wait_for(lambda: self._buffer or self._ended)
+            self._change.wait_for(lambda: len(self._buffer) >= least or self._ended)
             if not self._buffer and self._error is not None:
                 raise self._error
             chunk = list(self._buffer)

@@ -163,10 +163,13 @@ class Translator:
             for config in settings
         ]
 
-    def stream(self, lines: Iterable[str], config: DecodingConfig | None = None) -> Iterator[Translation]:
+    def stream(
+        self, lines: Iterable[str], config: DecodingConfig | None = None, *, from_file: bool = False
+    ) -> Iterator[Translation]:
         """Translate sentences while they arrive, in order: one by one, or many at once when they pile up.
 
-        Memory does not grow with the input. The result is that of `translate`, but for what a batch shares.
+        Memory does not grow with the input. The result is that of `translate`, but for what a batch shares. If all
+        lines are there already, `from_file`, batches do not depend on how fast they are read.
 
         Raises:
             DecodingError: as `translate`; and whatever reading the lines raises.
@@ -174,7 +177,7 @@ class Translator:
         config = config or self.config
         done = 0
         batches = max(_BATCHES_IN_CHUNK, _BATCHES_OF_WORKER * self.engine.workers)
-        with closing(as_they_come(lines, batches * config.batch_size)) as chunks:
+        with closing(as_they_come(lines, batches * config.batch_size, full=from_file)) as chunks:
             for chunk in chunks:
                 yield from self._translate(chunk, done, config, None)
                 done += len(chunk)

@@ -11,6 +11,7 @@ from typing import Any
 
 from seq2seq.config import Config, DataConfig
 from seq2seq.data.corpus import read_corpus
+from seq2seq.data.tags import without_tag
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.doctor import text as texts
 from seq2seq.doctor.findings import Finding, error, share, warning
@@ -56,8 +57,10 @@ def of_tokens(
     from seq2seq.training.fine_tuning import unknown_characters
 
     pairs = text.get("validation", text["train"]).sample[:2000]
+    # Of what was prepared, a tag is a part of the text; the tokenizer has it as one piece.
+    held_out = [without_tag(pair.source) for pair in pairs], [pair.target for pair in pairs]
     for side, (name, vocabulary) in enumerate((("source", tokenizer.source), ("target", tokenizer.target))):
-        unknown, total = unknown_characters(vocabulary, (pair[side] for pair in pairs))
+        unknown, total = unknown_characters(vocabulary, held_out[side])
         found = sum(unknown.values())
         figures[f"unknown_{name}"] = found / max(total, 1)
         if found > 0.01 * total:

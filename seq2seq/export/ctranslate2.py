@@ -74,8 +74,9 @@ def translate(batch):
             texts[i] = join(result.hypotheses[0])
 
 
-nothing = len(cut({tag!r})) + 1
-order = sorted((i for i in range(len(lines)) if len(tokens[i]) > nothing), key=lambda i: len(tokens[i]))
+nothing = len(cut({tag!r}.strip())) + 1
+some = [i for i, line in enumerate(lines) if line.strip() and len(tokens[i]) > nothing]
+order = sorted(some, key=lambda i: len(tokens[i]))
 for first in range(0, len(order), {batch_size}):
     translate(order[first : first + {batch_size}])
 sys.stdout.buffer.write("".join(f"{{text}}\\n" for text in texts).encode("utf-8"))

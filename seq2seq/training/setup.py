@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -78,7 +79,7 @@ def set_up_run(
     if config.training.initialise_from:
         config, tokenizer = base_of(config, tokenizer, run)
     tokenizer = _make_tokenizer(config, tokenizer, say)
-    _check_tags(config, tokenizer)
+    _check_tokenizer(config, tokenizer)
     _check_lengths(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     if given:
@@ -127,20 +128,24 @@ def _check_corpora(config: Config) -> None:
 
 
 def _check_lengths(config: Config, tokenizer: Tokenizer) -> None:
-    """Refuse corpora without a pair that is short enough, also those of one part; mostly, the first one is."""
+    """Refuse corpora without a pair that is short enough, also those of one part; mostly, the first ones are."""
     limit, languages = config.data.max_length, config.data.languages
 
     def fits(pair: SentencePair) -> bool:
         ids = tokenizer.encode_source([pair.source])[0], tokenizer.encode_target([pair.target])[0]
         return max(map(len, ids)) <= limit
 
-    has_some = [any(map(fits, read_corpus(corpus, languages))) for corpus in config.data.train]
+    parts = parts_with_weights(config.data, config.training.minimum_risk > 0)
+    least = min([1.0, *(weight for _, weights in parts for weight in weights if weight)])
+    enough = math.ceil(1 / least)  # of which each weight takes one
+    sizes = [sum(1 for _ in islice(filter(fits, read_corpus(each, languages)), enough)) for each in config.data.train]
     told = f"all have more tokens than `data.max_length` = {limit}; raise it, or shorten them"
-    if not any(has_some):
+    if not any(sizes):
         raise DataError(f"no usable pair: {told}")
-    for name, weights in parts_with_weights(config.data, config.training.minimum_risk > 0):
-        if not any(compress(weights, has_some)):
+    for name, weights in parts:
+        if not any(compress(weights, sizes)):
             raise DataError(f"`{name}` = {list(weights)}: no usable pair of the corpora that it takes: {told}")
+    refuse_parts_without_pairs(config.data, config.training.minimum_risk > 0, sizes)
 
 
 def _make_tokenizer(config: Config, given: Tokenizer | None, say: Callable[[str], None]) -> Tokenizer:
@@ -167,9 +172,13 @@ def _load_tokenizer(config: TokenizerConfig, say: Callable[[str], None]) -> Toke
     return tokenizer
 
 
-def _check_tags(config: Config, tokenizer: Tokenizer) -> None:
+def _check_tokenizer(config: Config, tokenizer: Tokenizer) -> None:
+    """Refuse one that lacks a tag, or cannot draw segmentations where that is asked for."""
     for tag in config.tags:
         tokenizer.check_tag(tag)
+    if sampling := config.training.subword_sampling:
+        tokenizer.encode_source(["a"], sampling, 0)
+        tokenizer.encode_target(["a"], sampling, 0)
 
 
 def _side(config: Config, side: int) -> Iterator[str]:
@@ -205,7 +214,7 @@ def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
 def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Config, Tokenizer]:
     """Resume: model and tokenizer must be what they were; other changes are said."""
     tokenizer = Tokenizer.load(run / "tokenizer")
-    _check_tags(config, tokenizer)
+    _check_tokenizer(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]

@@ -392,7 +392,8 @@ class _Trainer:
 
     def _say_end(self, stop: str) -> None:
         trained = f"{self.state.step:,} steps in {duration(self.clock.seconds)} of training"
-        if stop == "interrupted":
+        # One that came in the last validation was too late to stop this training; what follows it is not to begin.
+        if stop == "interrupted" or self.group.most(self.stop.was_made, self.device):
             raise self._interrupted()
         found = best(self.run, self.config.training.validation_metric)
         self.tell(f"{stop}: {trained}; best checkpoint: {found}")

@@ -390,6 +390,29 @@ def test_file_and_stdin_and_checkpoint_translate_alike(seq2seq, trained_run, cor
     assert [path.name for path in target.parent.iterdir()] == ["out.txt"]
 
 
+def test_chunks_of_a_file_are_full_and_those_of_a_pipe_what_has_come(
+    seq2seq, trained_run, corpus, sentences, monkeypatch
+):
+    from seq2seq.decoding import translator
+
+    fullness = []
+    as_they_come = translator.as_they_come
+
+    def noting(items, limit, *, full):
+        fullness.append(full)
+        return as_they_come(items, limit, full=full)
+
+    monkeypatch.setattr(translator, "as_they_come", noting)
+    assert seq2seq("translate", trained_run, "--input", corpus / "test.de").status == 0
+    assert seq2seq("translate", trained_run, stdin=sentences).status == 0
+    assert fullness == [True, False]
+    code = "from seq2seq_cli.streams import stdin_is_file; print(stdin_is_file())"
+    command = [sys.executable, "-c", code]
+    with (corpus / "test.de").open("rb") as file:
+        assert subprocess.run(command, stdin=file, stdout=subprocess.PIPE, check=True).stdout == b"True\n"
+    assert subprocess.run(command, input=b"a\n", stdout=subprocess.PIPE, check=True).stdout == b"False\n"
+
+
 def test_output_to_a_pipe_writes_to_it(script, trained_run, sentences):
     command = [script, "translate", trained_run, "--beam-size", "1", "--output", "/dev/stdout"]
     piped = subprocess.run(command, input=f"{sentences[0]}\n".encode(), capture_output=True, check=True)

@@ -170,6 +170,14 @@ def test_test_text_with_a_tag_is_found_in_training_text_that_has_it_in_the_text(
     assert "25.0%" in found["overlap"]
 
 
+def test_tags_in_prepared_text_are_not_unknown(folder: Path, seq2seq, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    text = CONFIG.replace('{ source = "', '{ tag = "<2yy>", source = "')
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    assert seq2seq("prepare", folder / "config.toml", "--output", folder / "out").status == 0
+    assert examine(load_config(folder / "out/config.toml"), folder / "run").findings == []
+
+
 def test_of_a_sound_one_nothing_is_found(folder: Path, seq2seq) -> None:
     done = seq2seq("doctor", folder / "config.toml", "--output", folder / "run", "--json")
     told = json.loads(done.stdout)

@@ -81,6 +81,28 @@ def test_text_is_held_out_as_the_recipe_does_it(here: Path, seq2seq: Command) ->
     assert kept == set(read_lines("runs/reverse/data/train.forth"))
 
 
+def test_what_a_recipe_cleaned_its_own_way_is_not_cleaned_again(here: Path, seq2seq: Command) -> None:
+    generator = random.Random(1)
+    words = ["".join(generator.choices("abcdefghij", k=5)) for _ in range(3000)]
+    lines = [" ".join(generator.choices(words, k=6 if i % 6 else 250)) for i in range(300)]
+    for language in ("forth", "back"):
+        (here / f"t.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (here / "mine.toml").write_text(
+        "[data]\nsource_language = 'forth'\ntarget_language = 'back'\n"
+        "train = [{ source = 't.forth', target = 't.back', prepare = { max_characters = 2000 } }]\n"
+        "[recipe]\nvalidation_size = 5\ntest_size = 5\n[tokenizer]\nvocab_size = 280\n[model]\npreset = 'tiny'\n",
+        encoding="utf-8",
+    )
+    (here / "mine.py").write_text(
+        "from seq2seq.fetch import fetch_hub\n\n\ndef fetch(config, output):\n    fetch_hub(config.data, output)\n",
+        encoding="utf-8",
+    )
+    done = seq2seq("prepare", here / "mine", "--output", "out")
+    assert done.status == 0, done.stderr
+    kept = [pair.source for pair in read_corpus(CorpusConfig(path="out/train"))]
+    assert sorted(kept) == sorted(read_lines("runs/mine/data/train.forth")) and any(len(line) > 1000 for line in kept)
+
+
 def test_the_doctor_looks_at_what_the_recipe_trains_on(
     here: Path, seq2seq: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +126,9 @@ def test_a_copied_recipe_of_the_hub_is_a_recipe(here: Path, monkeypatch: pytest.
     (here / "mine.py").write_text("print('something else')\n", encoding="utf-8")
     assert recipes.config_of("mine.toml", (), None).data.train[0].dataset == "some/corpus"
     (here / "mine.py").write_text("def fetch(config, output): ...\n", encoding="utf-8")
+    assert recipes.config_of("mine.toml", (), None) is fetched
+    two = "[[data.train]]\ndataset = 'some/corpus'\n[[data.train]]\ndataset = 'another/corpus'\n"
+    (here / "mine.toml").write_text(f"{languages}{two}", encoding="utf-8")
     assert recipes.config_of("mine.toml", (), None) is fetched
     (here / "mine.toml").write_text(f"{languages}[[data.train]]\nsource = 'a'\ntarget = 'b'\n", encoding="utf-8")
     assert len(recipes.config_of("mine.toml", (), None).data.train) == 1, "its text is here; the script is another's"

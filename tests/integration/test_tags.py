@@ -55,3 +55,6 @@ def test_translate_and_evaluate_put_a_tag_before_every_line(
     unknown = seq2seq("translate", tagged_run, "--tag", "<2fr>", *options, stdin=source)
     assert unknown.status == 1
     assert "tag '<2fr>': is no piece of the vocabulary (symbols it knows: <up>, <same>)" in unknown.stderr
+    output = tmp_path / "nothing"
+    assert seq2seq("translate", tagged_run, "--tag", "<2fr>", "--output", output).status == 1  # without input, too
+    assert not output.exists()

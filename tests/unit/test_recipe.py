@@ -21,6 +21,7 @@ from seq2seq.pipeline import Pipeline
 from seq2seq.recipe import RecipeResult, describe, load_recipe, run_recipe, with_corpus
 from seq2seq.recipe_training import Trainings
 from seq2seq.settings import to_dict
+from seq2seq.stages import StageRecord
 from seq2seq.training import trainer
 from tests.other_process import working_in
 
@@ -540,6 +541,33 @@ def test_a_users_file_beside_what_a_stage_made_stays(recipe_file: Path, log: lis
     (folder / name).unlink()
     run(recipe_file, "decoding.beam_size=2")
     assert log == ["translate"]
+
+
+def test_what_a_stage_wrote_before_it_was_killed_is_not_called_a_users(
+    recipe_file: Path, log: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    texts = {"train": [f"{a} and {b}" for a in "abcdefghij" for b in "klmnopqrst"], "test": ["one two"]}
+    texts |= {"validation": ["three four"], "test_2": ["five six"]}
+    for name in ("train", "validation", "test"):
+        for language in ("xx", "yy"):
+            write_lines(mine / f"{name}.{language}", texts[name])
+    run(recipe_file, data=mine)
+    for language in ("xx", "yy"):
+        write_lines(mine / f"test_2.{language}", texts["test_2"])
+    write = StageRecord.write
+
+    def killed(self: StageRecord, name: str, **values: Any) -> None:
+        if name == "fetch" and "outputs" in values:
+            raise KeyboardInterrupt
+        write(self, name, **values)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(StageRecord, "write", killed)
+        run(recipe_file, data=mine)
+    assert (tmp_path / "run/raw/test_2.xx").exists()
+    assert "test_2" in run(recipe_file, data=mine).further
 
 
 def test_a_mean_whose_checkpoints_were_deleted_is_not_trained_over(recipe_file: Path, log: list[str]) -> None:

@@ -194,6 +194,64 @@ def test_what_was_changed_by_others_is_mended(config: Config, tmp_path: Path, na
     assert files(tmp_path / "out") == before
 
 
+def test_a_tokenizer_that_cannot_be_made_costs_nothing_that_is_there(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ready(config, tmp_path / "out")
+    before = files(tmp_path / "out")
+    with pytest.raises(TokenizerError):
+        make_ready(replace(config, tokenizer=replace(config.tokenizer, vocab_size=10**6)), tmp_path / "out")
+    assert files(tmp_path / "out") == before
+    forbid(monkeypatch, "text")  # mistakes of a given tokenizer are told before
+    tag = replace(config.data.validation, tag="<2de>")
+    given = replace(config, tokenizer=replace(config.tokenizer, path=str(tmp_path / "out/tokenizer")))
+    with pytest.raises(TokenizerError, match="tag '<2de>': is no piece"):
+        make_ready(replace(given, data=replace(config.data, validation=tag)), tmp_path / "new")
+    given = replace(config, tokenizer=replace(config.tokenizer, path=str(tmp_path / "typo")))
+    with pytest.raises(TokenizerError, match="typo"):
+        make_ready(given, tmp_path / "new")
+
+
+def test_what_others_put_there_is_not_lost(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_ready(config, tmp_path / "out")
+    notes = [tmp_path / "out" / name for name in ("train/README.md", "train/corpus000/.notes", "tokenizer/mine.txt")]
+    for note in notes:
+        note.write_text("mine", encoding="utf-8")
+    with monkeypatch.context() as patched:
+        forbid(patched, "text", "tokenizer", "tokens")
+        assert make_ready(config, tmp_path / "out").was_there
+    before = files(tmp_path / "out")
+    with pytest.raises(DataError, match=r"train/README\.md: `prepare` did not make it"):
+        make_ready(replace(config, prepare=replace(config.prepare, max_characters=9)), tmp_path / "out")
+    with pytest.raises(TokenizerError, match=r"holds other files \(mine\.txt\)"):
+        make_ready(replace(config, tokenizer=replace(config.tokenizer, vocab_size=270)), tmp_path / "out")
+    assert files(tmp_path / "out") == before
+    for note in notes:
+        note.unlink()
+    make_ready(replace(config, prepare=replace(config.prepare, max_characters=9)), tmp_path / "out")
+
+
+def test_a_config_that_was_edited_is_not_lost(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_ready(config, tmp_path / "out")
+    path = tmp_path / "out/config.toml"
+    path.write_text(f"# mine\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    before = files(tmp_path / "out")
+    with pytest.raises(DataError, match=r"config\.toml: was edited since `prepare` wrote it"):
+        make_ready(config, tmp_path / "out")
+    assert files(tmp_path / "out") == before
+    path.unlink()
+    make_ready(config, tmp_path / "out")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    longer = replace(config, data=replace(config.data, max_length=99))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(training_folder, "write_report", killed)
+        make_ready(longer, tmp_path / "out")
+    make_ready(longer, tmp_path / "out")  # whose config was written then, and not edited
+
+
 def test_killed_while_it_tokenised_it_goes_on_there(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

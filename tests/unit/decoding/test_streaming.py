@@ -49,6 +49,16 @@ def test_what_is_waiting_comes_together() -> None:
     assert len(rest) <= 2
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_full_chunks_do_not_depend_on_how_fast_items_come(seconds: float) -> None:
+    def items() -> Iterator[int]:
+        for number in range(11):
+            time.sleep(seconds)
+            yield number
+
+    assert [len(chunk) for chunk in as_they_come(items(), 4, full=True)] == [4, 4, 3]
+
+
 def test_endless_input_is_read_ahead_by_the_limit_only() -> None:
     taken = 0
 
@@ -89,13 +99,14 @@ def test_a_reader_that_waits_for_input_does_not_keep_the_consumer() -> None:
     waiting.put(None)
 
 
-def test_errors_come_after_the_items_before_them() -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_errors_come_after_the_items_before_them(full: bool) -> None:
     def broken() -> Iterator[int]:
         yield from range(25)
         raise OSError("the disk is gone")
 
     seen: list[int] = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for chunk in as_they_come(broken(), 10):
+        for chunk in as_they_come(broken(), 10, full=full):
             seen += chunk
     assert seen == list(range(25))

@@ -26,7 +26,9 @@ from seq2seq.config import (
     save_config,
 )
 from seq2seq.data import token_writer
+from seq2seq.data.marian_tokenizer import MarianTokenizer
 from seq2seq.data.processes import WorkerKilled
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError, DataError, DecodingError, Interrupted, TokenizerError, TrainingError
 from seq2seq.model.transformer import Transformer
@@ -35,6 +37,7 @@ from seq2seq.training.feed import StepBatches
 from seq2seq.training.steps import Steps
 from seq2seq.training.trainer import train
 from seq2seq.training.validation import read_validation_pairs, validate
+from tests.marian_models import write_tokenizer
 from tests.other_process import working_in
 
 LINES = [f"{'one two ' * (i % 4)}{i} three" for i in range(40)]
@@ -154,6 +157,24 @@ def test_a_validation_that_fails_loses_no_step_and_is_made_up_for(
         assert replace(read_info(ours), training_seconds=0.0) == replace(read_info(theirs), training_seconds=0.0)
         weights = read_weights(ours)
         assert all(torch.equal(weights[name], tensor) for name, tensor in read_weights(theirs).items())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_in_the_last_validation_is_heeded_after_it(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    config = with_training(config, steps=4, validate_every=4, cpu_processes=processes)
+
+    def signalled(*arguments: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return validate(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="stopped at step 4, and saved"):
+        patched.setattr("seq2seq.training.trainer.validate", signalled)
+        train(config, tmp_path / "run", device="cpu")
+    info = read_info(latest(tmp_path / "run"))
+    assert info.validation and not info.interrupted
+    train(config, tmp_path / "run", device="cpu", resume=True)
 
 
 def test_a_signal_before_the_first_step_stops_before_it(
@@ -449,6 +470,16 @@ def test_overwriting_that_cannot_begin_leaves_the_old_run(config: Config, tmp_pa
     with pytest.raises(DataError, match=r"`data.last_weights` = \[0.0, 1.0\]: no usable pair of the corpora that it"):
         late = replace(config.training, last_from=0.5)
         train(replace(config, data=data, training=late), run, device="cpu", overwrite=True)
+    # The first corpus has enough pairs for its weight, and not enough short ones.
+    lengths = sorted(map(len, Tokenizer.load(run / "tokenizer").encode_source(LINES)))
+    few = replace(config.data.train[0], weight=0.6 / len(LINES))
+    shorter = replace(config.data, train=(few,), max_length=lengths[len(LINES) // 4 - 1])
+    with pytest.raises(DataError, match=r"`data.train.weight` = .*take none of the corpora's"):
+        train(replace(config, data=shorter), run, device="cpu", overwrite=True)
+    start = write_tokenizer(tmp_path / "marian", algorithm="bpe")["decoder_vocab_size"] - 1
+    marian = MarianTokenizer({path.name: path.read_bytes() for path in (tmp_path / "marian").iterdir()}, start_id=start)
+    with pytest.raises(TokenizerError, match=r"`training.subword_sampling` = 0.1: this Marian tokenizer"):
+        train(with_training(config, subword_sampling=0.1), run, tokenizer=marian, device="cpu", overwrite=True)
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == files
     train(with_training(config, steps=3, validate_every=0), run, device="cpu", overwrite=True)
     assert [read_info(folder).step for folder in checkpoints(run)] == [3]
