@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -203,3 +203,13 @@ def sha256_of(path: Path | str) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def are_as_they_were(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether there are files, by their paths in a folder, and all of them have the SHA-256 that they had."""
+    return bool(files) and files == hashes_of(folder, [folder / name for name in files])
+
+
+def hashes_of(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of files, by their paths in a folder."""
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(paths) if path.is_file()}

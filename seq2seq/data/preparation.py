@@ -41,9 +41,11 @@ from seq2seq.data.sides import Sides
 from seq2seq.errors import DataError
 from seq2seq.files import LOCK as LOCK_OF_FOLDERS
 from seq2seq.files import (
+    are_as_they_were,
     atomic_directory,
     atomic_write,
     atomic_write_bytes,
+    hashes_of,
     remove_leftovers,
     sha256_of,
     write_json,
@@ -400,13 +402,3 @@ class _Funnel:
 def _text_files(output: Path) -> list[Path]:
     """All files of the text; tokens lie deeper."""
     return [*output.glob(f"{CORPUS}/*"), *output.glob(f"{CORPUS}/*/*")]
-
-
-def are_as_they_were(folder: Path, files: Mapping[str, str]) -> bool:
-    """Whether there are files, by their paths in a folder, and all of them have the SHA-256 that they had."""
-    return bool(files) and files == hashes_of(folder, [folder / name for name in files])
-
-
-def hashes_of(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of files, by their paths in a folder."""
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(paths) if path.is_file()}

@@ -22,22 +22,12 @@ from typing import Any
 from seq2seq.config import NO_STAGES, Config, CorpusConfig, save_config
 from seq2seq.data.arrow_files import SIDES, fingerprint_of, pairs_of, read_json, shards_of, table_of
 from seq2seq.data.corpus import read_corpus, write_lines
-from seq2seq.data.preparation import (
-    CORPUS,
-    LOCK,
-    Clock,
-    Prepared,
-    Progress,
-    are_as_they_were,
-    hashes_of,
-    prepare,
-    write_report,
-)
+from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, prepare, write_report
 from seq2seq.data.token_store import TokenStore
 from seq2seq.data.token_writer import BESIDE, write_tokens
 from seq2seq.data.tokenizer import Tokenizer, train_tokenizer, with_tags
 from seq2seq.errors import DataError
-from seq2seq.files import alone_in, sha256_of, write_json
+from seq2seq.files import alone_in, are_as_they_were, hashes_of, sha256_of, write_json
 from seq2seq.settings import to_dict
 
 _TOKENIZER, _CONFIG = "tokenizer", "config.toml"
