@@ -92,7 +92,7 @@ def evaluate(
     configs = [_of_one(load_config(folder / "config.toml").decoding) for folder in folders]
     refuse_idle(configs, decoding, rerank_by is not None, engine)
     for config in configs:  # of the last one, too, before the first translates
-        with_decoding(config, decoding)
+        with_decoding(config, decoding, rerank_by is not None)
     rows: list[tuple[str, Scores]] = []
     speeds: list[float] = []
     try:
@@ -140,7 +140,7 @@ def _open(
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble(checkpoints, device, engine)
-    config = with_decoding(_of_one(loaded.config.decoding), options)
+    config = with_decoding(_of_one(loaded.config.decoding), options, rerank_by is not None)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
     return Translator.of(loaded, config, reverse), loaded.config.data.target_language
 

@@ -91,6 +91,8 @@ def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: b
         ConfigError: if a value is out of bounds, or the values do not fit one another.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    if reranks:
+        config = dataclasses.replace(config, mbr="off")  # of the run itself; asked for beside it, it is refused
     n_best = given.get("n_best", 1)
     # Asking for ten translations is asking for a beam that holds them; one for candidates holds those in any case.
     if n_best > given.get("beam_size", config.beam_size) and (reranks or "beam_size" not in given):

@@ -56,6 +56,8 @@ def report(
     """
     if not runs and not systems:
         raise click.UsageError("nothing to report on: name a RUN, or give --system NAME=FILE")
+    if str(output) == "-":
+        raise click.UsageError("--output -: a page goes to a file; name one, such as report.html")
     from seq2seq.evaluation import read_parallel
     from seq2seq.reporting.report import Texts, Translating, write_report
 

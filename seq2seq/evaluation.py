@@ -34,6 +34,12 @@ _LABELS = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_lowercased_tokeni
 _TOKENISED = re.compile(r"@-@|@@( |$)|▁|&(apos|quot|amp|#91|#93|#124);|(?<=\S) [.,](?= |$)|(?<=\S) [。，、！？]")
 _TOKENISED_SHARE = 0.1  # of the lines that are not empty
 
+# Of Chinese, Japanese and Korean, for which sacreBLEU has tokenizers: other codes of theirs, and two countries.
+_CODES = dict.fromkeys(("zho", "chi", "cmn", "yue", "wuu", "lzh", "cn"), "zh")
+_CODES |= {"jpn": "ja", "jap": "ja", "jp": "ja", "kor": "ko"}
+# Scripts without spaces between words: Thai, Lao, Burmese and Khmer; and kana and ideographs.
+_NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -103,6 +109,7 @@ def score(
         DataError: if there is nothing to score, or the numbers of sentences differ.
     """
     _check_lengths(hypotheses, references)
+    _check_language(references[0] if references else [], target_language)
     resamples = RESAMPLES if confidence and 1 < len(hypotheses) <= MAX_RESAMPLED_SENTENCES else 0
     measured = {}
     for name, metric in _metrics(target_language).items():
@@ -171,6 +178,7 @@ def validation_score(
         DataError: if there is nothing to score, or the numbers of sentences differ.
     """
     _check_lengths(hypotheses, [references])
+    _check_language(references, target_language)
     measure = _metrics(target_language)[metric]
     return float(measure.corpus_score(hypotheses, [references]).score)
 
@@ -246,8 +254,7 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    code = re.split("[-_]", target_language.lower())[0]
-    language = {"zho": "zh", "cmn": "zh", "jpn": "ja", "kor": "ko"}.get(code, code)
+    language = _language(target_language)
     without_spaces = language in ("zh", "ja")  # TER's words are characters then
     metrics = {
         "bleu": _bleu(language, lowercase=False),
@@ -258,6 +265,28 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     for metric in metrics.values():
         _give_plain_scores(metric)
     return metrics
+
+
+def _language(code: str) -> str:
+    """The language of a code such as `zh-Hant`, by the code that the metrics know."""
+    first = re.split("[-_]", code.lower())[0]
+    return _CODES.get(first, first)
+
+
+def _check_language(references: Sequence[str], target_language: str) -> None:
+    """Warn if BLEU would take most sentences for single words."""
+    if _language(target_language) not in ("zh", "ja", "ko"):
+        filled = [text for text in references if text.strip()]
+        if sum(1 for text in filled if _NO_SPACES.search(text)) * 2 > len(filled):
+            _warn_of_no_spaces(target_language)
+
+
+@cache
+def _warn_of_no_spaces(language: str) -> None:
+    _LOG.warning(
+        "target language %r: the references are in a script without spaces between words, so that BLEU (tok:13a) takes "
+        "sentences for words; go by chrF, or if they are Chinese or Japanese, name the language (zh, ja)", language,
+    )  # fmt: skip
 
 
 def _give_plain_scores(metric: Metric) -> None:

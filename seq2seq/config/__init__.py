@@ -13,7 +13,14 @@ from seq2seq.config.data import (
     TokenizerConfig,
 )
 from seq2seq.config.decoding import DecodingConfig, WeightPrecision
-from seq2seq.config.files import config_from_dict, config_to_dict, load_config, resolve_paths, save_config
+from seq2seq.config.files import (
+    config_from_dict,
+    config_to_dict,
+    load_config,
+    relative_paths,
+    resolve_paths,
+    save_config,
+)
 from seq2seq.config.model import PRESETS, Activation, ModelConfig, TiedEmbeddings
 from seq2seq.config.recipe import (
     NO_STAGES,
@@ -51,6 +58,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "load_config",
+    "relative_paths",
     "resolve_paths",
     "save_config",
 ]

@@ -156,10 +156,14 @@ def save_config(config: Config, path: Path) -> None:
 
     from seq2seq.files import atomic_write
 
-    folder = path.resolve().parent
-    relative = _map_paths(config, lambda text: _relative(text, folder))
     with atomic_write(path) as file:
-        file.write(tomli_w.dumps(config_to_dict(relative)))
+        file.write(tomli_w.dumps(config_to_dict(relative_paths(config, path.resolve().parent))))
+
+
+def relative_paths(config: Config, folder: Path) -> Config:
+    """The config with paths inside `folder` relative to it, and others absolute."""
+    folder = folder.resolve()
+    return _map_paths(config, lambda text: _relative(text, folder))
 
 
 def resolve_paths(config: Config, folder: Path) -> Config:

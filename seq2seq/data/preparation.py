@@ -326,9 +326,10 @@ def _assemble(
             progress("writing", len(pairs), 0 if first is None else len(first))
             kept = [pair for pair, stays in zip(pairs, flags, strict=True) if stays]
             duplicates = [pair for pair, stays in zip(pairs, flags, strict=True) if not stays]
-            funnel.add(read_json(part.with_suffix(".json")), duplicates, kept)
+            corpus, _, number = part.name.partition("-")
+            tag = origin["sources"][int(corpus.removeprefix("corpus"))].get("tag", "")
+            funnel.add(read_json(part.with_suffix(".json")), duplicates, kept, tag)
             if kept:
-                corpus, _, number = part.name.partition("-")
                 (folder / corpus).mkdir(exist_ok=True)
                 shards.setdefault(corpus, []).append(f"data-{number}.arrow")
                 (folder / corpus / shards[corpus][-1]).write_bytes(arrow_of(kept))
@@ -362,8 +363,10 @@ class _Funnel:
         self._lengths = [Counter[int](), Counter[int]()]
         self._kept = 0
 
-    def add(self, told: Mapping[str, Any], duplicates: Sequence[SentencePair], kept: Sequence[SentencePair]) -> None:
-        """Add a part."""
+    def add(
+        self, told: Mapping[str, Any], duplicates: Sequence[SentencePair], kept: Sequence[SentencePair], tag: str
+    ) -> None:
+        """Add a part; the tag before its source texts is no word of theirs."""
         self._read += told["read"]
         samples = told["samples"] | {"duplicate": _samples(duplicates)}
         for name, number in (told["dropped"] | {"duplicate": len(duplicates)}).items():
@@ -372,7 +375,7 @@ class _Funnel:
             self._samples[name] = sorted(both, key=lambda pair: digest_of("\n".join(pair)))[:SAMPLES]
         self._kept += len(kept)
         for side, counts in enumerate(self._lengths):
-            words = [len(pair[side].split()) for pair in kept]
+            words = [len(pair[side].split()) - (side == 0 and tag != "") for pair in kept]
             counts.update((np.searchsorted(_LENGTHS, words, side="right") - 1).tolist())
 
     def told(self) -> str:

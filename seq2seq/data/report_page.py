@@ -84,7 +84,7 @@ def _funnel(report: Mapping[str, Any]) -> str:
 
 def _samples(each: Mapping[str, Any]) -> str:
     rows = "".join(
-        f'<tr><td class="text">{escape(source)}</td><td class="text">{escape(target)}</td></tr>'
+        f'<tr><td class="text" dir="auto">{escape(source)}</td><td class="text" dir="auto">{escape(target)}</td></tr>'
         for source, target in each["samples"]
     )
     return (

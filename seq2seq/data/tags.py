@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 _TAG = re.compile(r"(<\S+>(?=\s)|>>\S*?<<)\s*")  # Marian's need no space after them
+_LANGUAGE = re.compile(r"<2([A-Za-z]\S*)>|>>([A-Za-z]\S*)<<")
 _MOST = 0.8  # of the texts begin with a tag where the tags of directions are in them; else <b> is just a word
 
 
@@ -24,3 +25,15 @@ def tags_of_directions(sources: Sequence[str]) -> set[str]:
     """The tags that source texts begin with, if most of them do; empty if they do not."""
     found = [tag for text in sources if (tag := tag_of(text))]
     return set(found) if len(found) > _MOST * len(sources) else set()
+
+
+def without_tags(sources: Sequence[str]) -> list[str]:
+    """Source texts without the tags of directions, if there are such."""
+    return [without_tag(text) for text in sources] if tags_of_directions(sources) else list(sources)
+
+
+def language_of(sources: Sequence[str]) -> str:
+    """The language that all sources' one tag asks for, as `zh-Hans` of <2zh-Hans>; empty if there is no such tag."""
+    tags = tags_of_directions(sources)
+    found = _LANGUAGE.fullmatch(next(iter(tags))) if len(tags) == 1 else None
+    return (found[1] or found[2]) if found else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 import torch
 
@@ -19,7 +20,7 @@ _PICTURES = 4
 _LONGEST, _SHORTEST = 24, 6  # tokens of a side that make a picture worth looking at
 _CELL = 22
 _FAINTEST = 0.02  # weight that is drawn
-_CHARACTER = 7.2  # width, about
+_CHARACTER, _WIDE = 7.2, 12.0  # widths, about: of letters, and of ideographs, kana and Hangul
 
 Weights = list[list[float]]  # a row for each target token, a column for each source token
 
@@ -73,9 +74,9 @@ def attention_figures(found: Sequence[Picture], name: str) -> str:
 
 def heat_map(columns: Sequence[str], rows: Sequence[str], weights: Weights) -> str:
     """A matrix of values from 0 to 1 as shades, with names on both axes; weak ones are left blank."""
-    left = _CHARACTER * max(map(len, rows)) + 12
-    top = 0.8 * _CHARACTER * max(map(len, columns)) + 16  # names stand at an angle of 55 degrees
-    lean = 0.6 * _CHARACTER * len(columns[-1]) + 8
+    left = max(map(_width, rows)) + 12
+    top = 0.8 * max(map(_width, columns)) + 16  # names stand at an angle of 55 degrees
+    lean = max(0.6 * _width(name) - _CELL * i for i, name in enumerate(reversed(columns))) + 8
     width, height = _CELL * len(columns), _CELL * len(rows)
     parts = [f'<rect class="frame" x="{left:.0f}" y="{top:.0f}" width="{width}" height="{height}"/>']
     for i, name in enumerate(columns):
@@ -92,6 +93,10 @@ def heat_map(columns: Sequence[str], rows: Sequence[str], weights: Weights) -> s
                 )
     size = f'width="{left + width + lean:.0f}" height="{top + height + 2:.0f}"'
     return f'<div class="heat"><svg {size} role="img" aria-label="attention weights">{"".join(parts)}</svg></div>'
+
+
+def _width(name: str) -> float:
+    return sum(_WIDE if east_asian_width(character) in "WF" else _CHARACTER for character in name)
 
 
 class _Tokens(NamedTuple):

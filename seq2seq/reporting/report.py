@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from seq2seq.checkpoint import resolve
+from seq2seq.data.tags import without_tags
 from seq2seq.decoding.engine import TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
@@ -96,9 +97,10 @@ def write_report(
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
     if texts.source is None or not found:
         _refuse_idle(translating, "--source" if texts.source is None else "a RUN")
+    check_writable(output)  # before hours of translating; resolved, a pipe would seem to be a file that is not there
     output = output.resolve()  # a link stays one
     _check_page(output)
-    check_writable(output)  # before hours of translating
+    check_writable(output)
     systems: list[System] = []
     drawn: list[Picture] = []
     # All are loaded and checked before the first translates, so that what does not fit is found before.
@@ -230,6 +232,7 @@ def _of_test(runs: Sequence[Run], test: Translated, scores: Sequence[Scores], la
 def _slices(runs: Sequence[Run], test: Translated, language: str) -> str:
     assert test.reference is not None
     texts, side = (test.source, "source") if test.source is not None else (test.reference, "reference")
+    texts = without_tags(texts)
     frequencies = _frequencies(runs, texts, is_source=test.source is not None)
     told = (
         f"Kinds are told by the {side}. Rare words are counted in {frequencies.where}, in lower case. Grey rows are of "
@@ -248,7 +251,7 @@ def _frequencies(runs: Sequence[Run], texts: Sequence[str], is_source: bool) -> 
             counts = count_words(wanted, islice(rest, _MOST_PAIRS))
             part = f"the first {_MOST_PAIRS:,} pairs of " if next(rest, None) is not None else ""
             return Frequencies(counts, f"{part}the training text of {runs[0].name}", True)
-    except DataError as error:
+    except (DataError, OSError) as error:
         _LOG.warning("%s; rare words are counted in the test set", error)
     return Frequencies(count_words(wanted, texts), "this test set, for want of the training text", False)
 

@@ -26,6 +26,7 @@ class Run(NamedTuple):
 
     name: str
     path: Path  # the run, or one checkpoint of it
+    folder: Path  # the run
     config: Config
     records: Sequence[Record]  # of metrics.jsonl
     parameters: int | None  # None where the run does not say how large its vocabulary is
@@ -88,7 +89,7 @@ def _read_run(path: Path, name: str, slot: int, need_metrics: bool) -> Run:
             "give --source to translate with this one"
         )
     config = load_config(folder / "config.toml")
-    return Run(name, path, config, records, _num_parameters(config), slot)
+    return Run(name, path, folder, config, records, _num_parameters(config), slot)
 
 
 def _num_parameters(config: Config) -> int | None:

@@ -7,7 +7,7 @@ from html import escape
 from itertools import chain
 from typing import Any
 
-from seq2seq.config import Config, DataConfig, config_to_dict
+from seq2seq.config import Config, DataConfig, config_to_dict, relative_paths
 from seq2seq.reporting.page import note, table, who
 from seq2seq.reporting.runs import Run
 from seq2seq.settings import declared, flat, reference
@@ -15,7 +15,8 @@ from seq2seq.settings import declared, flat, reference
 
 def settings_tables(runs: Sequence[Run]) -> str:
     """What differs among the runs, then all settings, folded up."""
-    values = [flat(config_to_dict(run.config)) for run in runs]
+    # Each run has its own text, and so on, in its own folder: that is no difference.
+    values = [flat(config_to_dict(relative_paths(run.config, run.folder))) for run in runs]
     lists = {f"data.{name}": declared(DataConfig)[name] for name in ("train", "curriculum")}  # each is one value
     known = {**dict(reference(Config)), **lists}
     names = list(dict.fromkeys(chain(*values)))

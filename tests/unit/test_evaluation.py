@@ -106,13 +106,45 @@ def test_perfect_and_empty_translations() -> None:
 
 @pytest.mark.parametrize(
     ("language", "token"),
-    [("", "tok:13a"), ("de", "tok:13a"), ("zh", "tok:zh"), ("zh-Hans", "tok:zh"), ("zho_Hans", "tok:zh")],
-)
+    [("", "tok:13a"), ("de", "tok:13a"), ("zh", "tok:zh"), ("zh-Hans", "tok:zh"), ("zho_Hans", "tok:zh"),
+     ("chi", "tok:zh"), ("yue", "tok:zh"), ("cn", "tok:zh")],
+)  # fmt: skip
 def test_the_target_language_chooses_the_tokenizer(language: str, token: str) -> None:
     scores = score(["我 喜欢猫。"], [["我喜欢猫。"]], confidence=False, target_language=language)
     assert token in scores.bleu.signature
     assert token in scores.bleu_lowercased_tokenised.signature
     assert ("asian:yes" in scores.ter.signature) == (token == "tok:zh")
+
+
+@pytest.mark.parametrize("code", ["ja", "jpn", "jap", "jp", "ja-JP"])
+def test_japanese_has_many_codes(code: str) -> None:
+    ours, theirs = (["私は猫が好きです。"], [["私は犬が好きです。"]])
+    signatures = [score(ours, theirs, confidence=False, target_language=each).bleu.signature for each in ("ja", code)]
+    assert signatures[0] == signatures[1] and "tok:13a" not in signatures[0]
+
+
+@pytest.mark.parametrize("measured", ["score", "validation_score"])
+@pytest.mark.parametrize(
+    ("language", "reference", "is_told"),
+    [("target", "私は犬が好きです。", True), ("", "我喜欢猫。", True), ("th", "สวัสดีครับ", True), ("km", "សួស្តី", True),
+     ("zh", "我喜欢猫。", False), ("ja", "私は犬が好きです。", False), ("ko", "大韓民國", False),
+     ("de", "Ein Hund.", False), ("my", "", False)],
+)  # fmt: skip
+def test_bleu_of_sentences_for_words_is_warned_of(
+    measured: str, language: str, reference: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(evaluation._LOG, "warning", lambda text, *values: told.append(text % values))
+    evaluation._warn_of_no_spaces.cache_clear()
+    references = [reference, reference, "An exception."] if reference else ["", ""]
+    for _ in range(2):
+        if measured == "score":
+            score(references, [references], confidence=False, target_language=language)
+        else:
+            validation_score(references, references, "bleu", language)
+    told = [line for line in told if "MeCab" not in line]
+    assert len(told) == is_told
+    assert all(f"target language {language!r}" in line and "go by chrF" in line for line in told)
 
 
 @pytest.mark.parametrize("language", ["ja", "ko"])

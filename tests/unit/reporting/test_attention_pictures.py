@@ -48,6 +48,21 @@ def test_a_heat_map_has_names_on_both_axes_and_a_cell_for_each_weight_worth_seei
     assert shades == ["0.90", "0.10", "0.50", "0.50", "1.00"]
 
 
+@pytest.mark.parametrize("letter", ["a", "語", "한"])
+def test_names_have_room(letter: str) -> None:
+    size = {"a": 7.2}.get(letter, 12)
+    long = letter * 15
+    page = Page(heat_map(["a", long, "end"], [long, "end"], [[1.0] * 3] * 2))
+    (picture,) = [values for name, values in page.tags if name == "svg"]
+    places = [values for name, values in page.tags if name == "text"]
+    rows = [float(values["x"]) for values in places if "text-anchor" in values]
+    columns = [(float(values["x"]), float(values["y"])) for values in places if "transform" in values]
+    assert all(x >= 15 * size for x in rows)  # right-aligned there
+    x, y = columns[1]
+    assert y >= 0.8 * 15 * size
+    assert x + 0.57 * 15 * size <= float(picture["width"])
+
+
 def test_the_last_layer_comes_first_and_the_others_are_folded_up() -> None:
     weights = [[1.0]]
     html = attention_figures([Picture("<s>", ["a"], ["b"], [weights] * 3)], "<run>")

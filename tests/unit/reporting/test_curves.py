@@ -19,7 +19,7 @@ RECORDS = [
     {"step": 20.0, "training_seconds": 120.0, "validation_bleu": 7.5, "validation_loss": 1.0, "validation_chrf": 29.0},
 ]
 CONFIG = Config(model=ModelConfig())
-RUN = Run("<one>", Path("one"), CONFIG, RECORDS, 1234567, 0)
+RUN = Run("<one>", Path("one"), Path("one"), CONFIG, RECORDS, 1234567, 0)
 
 
 def drawn(html: str) -> list[list[list[float]]]:

@@ -1,6 +1,7 @@
 """The whole page, from runs and files."""
 
 import logging
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ from strict_html import Page, loads, text_of
 from seq2seq.config import DecodingConfig, load_config, save_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import DataError, DecodingError, TokenizerError
+from seq2seq.reporting import report as reporting
 from seq2seq.reporting.report import Texts, Translating, write_report
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & </section>"
@@ -174,6 +176,41 @@ def test_where_it_cannot_be_written_is_told_before_anything_is_translated(
         texts = Texts(source=corpus / "test.de")
         write_report([trained_run], tmp_path, texts, progress=done.append)
     assert done == []
+
+
+def test_a_pipe_is_no_place_for_a_page(trained_run: Path, corpus: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(OSError, match="not a regular file"):
+            write_report([trained_run], Path(f"/dev/fd/{writing}"), Texts(source=corpus / "test.de"))
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_kinds_of_sentences_are_told_without_tags(tmp_path: Path) -> None:
+    lines = ["A Dog sleeps", "a cat", "a bird sings 3 songs", "one"] * 5
+    tagged = "".join(f"<2de> {line}\n" for line in lines)
+    for name, text in (("tagged", tagged), ("plain", "".join(f"{line}\n" for line in lines))):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        texts = Texts(source=tmp_path / name, reference=tmp_path / "tagged", systems=[("s", tmp_path / "tagged")])
+        write_report([], tmp_path / f"{name}.html", texts)
+    pages = [written(tmp_path / f"{name}.html") for name in ("tagged", "plain")]
+    found = [text_of(html.partition('id="slices"')[2].partition("</section>")[0]) for html in pages]
+    assert "without digits" in found[1]
+    assert found[0] == found[1]
+
+
+def test_a_training_text_that_may_not_be_looked_at_is_no_reason_to_lose_the_page(
+    trained_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/home/other/train.de")
+
+    monkeypatch.setattr(reporting, "training_sources", refused)
+    texts = Texts(source=corpus / "test.de", reference=corpus / "test.en")
+    write_report([trained_run], tmp_path / "r.html", texts, GREEDY)
+    assert "for want of the training text" in text_of(written(tmp_path / "r.html"))
 
 
 def test_rare_words_of_a_long_training_text_are_of_its_first_part(

@@ -13,7 +13,7 @@ SECOND = replace(FIRST, model=ModelConfig(d_ff=99))
 
 
 def runs(*configs: Config) -> list[Run]:
-    return [Run(f"<run {i}>", Path("run"), config, [], None, i) for i, config in enumerate(configs)]
+    return [Run(f"<run {i}>", Path("run"), Path.cwd(), config, [], None, i) for i, config in enumerate(configs)]
 
 
 def above_the_fold(html: str) -> str:
@@ -36,6 +36,17 @@ def test_a_setting_that_one_run_lacks_differs() -> None:
 
 def test_equal_runs_are_said_to_be_equal() -> None:
     assert "All settings are the same." in above_the_fold(settings_tables(runs(FIRST, FIRST)))
+
+
+def test_what_each_run_has_in_its_own_folder_is_no_difference(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        text = CorpusConfig(source=str(folder / "data/train.de"), target=str(tmp_path / "shared.en"))
+        found.append(Run(name, folder, folder, Config(data=DataConfig(train=(text,))), [], None, 0))
+    html = settings_tables(found)
+    assert "All settings are the same." in above_the_fold(html)
+    assert f"source data/train.de, target {tmp_path}/shared.en" in text_of(html)
 
 
 def test_of_one_run_what_is_not_the_default_is_shown() -> None:
