@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from seq2seq.telling import drop
+
 _STDIN = "standard input"
 
 
@@ -22,7 +24,7 @@ def complain(message: str) -> None:
         sys.stderr.write(f"seq2seq: {' '.join(message.splitlines())}\n")
         sys.stderr.flush()
     except (OSError, ValueError):  # a full disk, or nobody reads: work that goes well is not ended by it
-        _drop(sys.stderr)
+        drop(sys.stderr)
 
 
 def stdin_lines() -> Iterator[str]:
@@ -101,7 +103,7 @@ def drop_stdout() -> None:
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        _drop(sys.stdout)
+        drop(sys.stdout)
 
 
 def _stdin() -> IO[bytes]:
@@ -125,14 +127,6 @@ def _is_stdout(path: Path) -> bool:
     with suppress(OSError, ValueError):
         return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
     return False
-
-
-def _drop(stream: IO[str]) -> None:
-    """Have what is written to a stream go nowhere, from here on."""
-    with suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
 
 
 def _write_to_stdout(line: str) -> None:

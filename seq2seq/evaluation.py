@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.errors import DataError
+from seq2seq.languages import language_of
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
@@ -34,9 +35,6 @@ _LABELS = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_lowercased_tokeni
 _TOKENISED = re.compile(r"@-@|@@( |$)|▁|&(apos|quot|amp|#91|#93|#124);|(?<=\S) [.,](?= |$)|(?<=\S) [。，、！？]")
 _TOKENISED_SHARE = 0.1  # of the lines that are not empty
 
-# Of Chinese, Japanese and Korean, for which sacreBLEU has tokenizers: other codes of theirs, and two countries.
-_CODES = dict.fromkeys(("zho", "chi", "cmn", "yue", "wuu", "lzh", "cn"), "zh")
-_CODES |= {"jpn": "ja", "jap": "ja", "jp": "ja", "kor": "ko"}
 # Scripts without spaces between words: Thai, Lao, Burmese and Khmer; and kana and ideographs.
 _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -254,7 +252,7 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    language = _language(target_language)
+    language = language_of(target_language)
     without_spaces = language in ("zh", "ja")  # TER's words are characters then
     metrics = {
         "bleu": _bleu(language, lowercase=False),
@@ -267,15 +265,9 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     return metrics
 
 
-def _language(code: str) -> str:
-    """The language of a code such as `zh-Hant`, by the code that the metrics know."""
-    first = re.split("[-_]", code.lower())[0]
-    return _CODES.get(first, first)
-
-
 def _check_language(references: Sequence[str], target_language: str) -> None:
     """Warn if BLEU would take most sentences for single words."""
-    if _language(target_language) not in ("zh", "ja", "ko"):
+    if language_of(target_language) not in ("zh", "ja", "ko"):
         filled = [text for text in references if text.strip()]
         if sum(1 for text in filled if _NO_SPACES.search(text)) * 2 > len(filled):
             _warn_of_no_spaces(target_language)

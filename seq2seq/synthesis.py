@@ -22,6 +22,7 @@ from seq2seq.data.corpus import SentencePair, read_lines, tagged, write_lines
 from seq2seq.data.tokenizer import with_tags
 from seq2seq.errors import DataError, RecipeError
 from seq2seq.files import remove_leftovers, sha256_of, write_json
+from seq2seq.languages import differ
 from seq2seq.run_folder import RunFolder
 from seq2seq.settings import to_dict
 
@@ -62,7 +63,7 @@ class SyntheticCorpus:
         run, _ = self._resolved()
         data = load_config(run / "config.toml").data
         there = data.languages
-        if there != self.languages and all(there):
+        if all(there) and differ(there, self.languages):
             raise RecipeError(
                 f"`{self.setting}` = {self.model}: translates {'-'.join(there)}; name a run that translates "
                 f"{'-'.join(self.languages)}"

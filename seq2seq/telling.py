@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import IO
 
 
 def say(line: str) -> None:
     """Write a line for people to stderr; stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # a full disk, or nobody reads: work that goes well is not ended by it
+        drop(sys.stderr)
+    except RuntimeError:  # of a signal's line within another one that waits for its reader
+        pass
+
+
+def drop(stream: IO[str]) -> None:
+    """Have what is written to a stream go nowhere, from here on."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def silent(line: str) -> None:

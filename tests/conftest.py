@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from hypothesis import settings
 # Examples are not timed: a machine may have other work.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# In a shell's background, Ctrl-C is ignored, and programs that are started there leave it so: tests send it to some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

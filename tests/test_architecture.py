@@ -22,6 +22,7 @@ LAYERS = (
     "files",
     "memory",
     "telling",
+    "languages",
     "config",
     "devices",
     "data",

@@ -14,6 +14,7 @@ from seq2seq.config.data import (
 )
 from seq2seq.config.decoding import DecodingConfig, WeightPrecision
 from seq2seq.config.files import (
+    base_config,
     config_from_dict,
     config_to_dict,
     load_config,
@@ -55,6 +56,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainingConfig",
     "WeightPrecision",
+    "base_config",
     "config_from_dict",
     "config_to_dict",
     "load_config",

@@ -110,8 +110,7 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     path = training.get("initialise_from") if isinstance(training, dict) else None
     if not isinstance(path, str) or not path or _says_all(values):
         return values
-    run = Path(_absolute(path, folder))
-    file = next((place / "config.toml" for place in (run, run.parent.parent) if (place / "config.toml").exists()), None)
+    file = base_config(Path(_absolute(path, folder)))
     if file is None:
         return values
     base = _read_toml(file)  # as it stands: a run's config spells all out, whatever it was fine-tuned from itself
@@ -123,6 +122,11 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     below = {"model": {**base.get("model", {}), **preset}, "tokenizer": {**base.get("tokenizer", {}), "path": ""}}
     beneath = {name: {**below[name], **section} for name, section in sections.items() if isinstance(section, dict)}
     return {**values, **beneath}
+
+
+def base_config(run: Path) -> Path | None:
+    """The config.toml of a run, or of the one that a checkpoint is in; None if there is none."""
+    return next((place / "config.toml" for place in (run, run.parent.parent) if (place / "config.toml").exists()), None)
 
 
 def _with_own_prepare(values: dict[str, Any]) -> dict[str, Any]:

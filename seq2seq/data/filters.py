@@ -22,6 +22,7 @@ from seq2seq.data.corpus import SentencePair
 from seq2seq.data.sides import Sides
 from seq2seq.data.words import words_of_language
 from seq2seq.errors import ConfigError
+from seq2seq.languages import language_of
 
 _RATIO_FROM = 20  # characters; shorter pairs, such as 是 = "That is right.", have no usual ratio
 _COPY_FROM = 4  # words; shorter texts, such as names, are often the same in both languages
@@ -209,7 +210,7 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
             "`prepare.identify_language` = true: needs the package lingua; pip install 'seq2seq[language-id]'"
         ) from None
     known = {language.iso_code_639_1.name.lower(): language for language in lingua.Language.all()}
-    codes = [re.split("[-_]", language.lower())[0] for language in languages]
+    codes = [language_of(language) for language in languages]
     if unknown := [code for code in codes if code not in known]:
         raise ConfigError(
             f"`prepare.identify_language` = true: does not know the language {unknown[0]!r}; it knows "

@@ -17,6 +17,7 @@ from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.reranking import ReverseModel, check_directions
 from seq2seq.devices import choose_device
 from seq2seq.errors import CheckpointError, DecodingError, TokenizerError
+from seq2seq.languages import differ
 
 # The file by which an exported folder is known.
 EXPORTED: dict[EngineName, str] = {"ctranslate2": "model.bin", "onnx": "decoder.onnx"}
@@ -103,7 +104,7 @@ def load_ensemble(paths: Sequence[Path | str], device: str = "auto", name: Engin
     tokenizer = members[0].tokenizer
     for path, member in zip(others, members[1:], strict=True):
         ours, theirs = (each.config.data.languages for each in (members[0], member))
-        if any(one and other and one != other for one, other in zip(ours, theirs, strict=True)):
+        if differ(ours, theirs):
             raise DecodingError(
                 f"{path}: translates {theirs[0]} to {theirs[1]}, and {first} {ours[0]} to {ours[1]}; an ensemble takes "
                 "runs of the same languages"

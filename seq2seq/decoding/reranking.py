@@ -20,6 +20,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.scoring import score_tokens
 from seq2seq.decoding.search import Hypothesis, best_first, length_penalty
 from seq2seq.errors import DecodingError
+from seq2seq.languages import differ
 from seq2seq.model.transformer import Transformer
 
 
@@ -51,7 +52,7 @@ def check_directions(forward: Config, reverse: Config, name: str) -> None:
         DecodingError: which names the run and the languages.
     """
     there, back = forward.data.languages, reverse.data.languages
-    if any(one and other and one != other for one, other in zip(there, back[::-1], strict=True)):
+    if differ(there, (back[1], back[0])):
         raise DecodingError(
             f"{name}: translates {back[0]} to {back[1]}; a run that chooses among translations of {there[0]} to "
             f"{there[1]} must translate {there[1]} to {there[0]}"

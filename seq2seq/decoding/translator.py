@@ -212,7 +212,8 @@ class Translator:
             if not text.strip() or len(tokens) <= nothing:
                 continue
             if len(tokens) <= limit:
-                parts.append(_Part(first + i, 0, tokens, text.removesuffix("\r")))
+                bare = without_tag(text) if self._language_in(text) else text  # which a reverse model never saw
+                parts.append(_Part(first + i, 0, tokens, bare.removesuffix("\r")))
                 continue
             too_long.append((first + i + 1, len(tokens)))
             if config.too_long == "refuse":

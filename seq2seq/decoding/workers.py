@@ -2,7 +2,8 @@
 
 A search in Python is many short operations, and Python runs one thread at a time: two threads of it wait for each other
 much of the time. So on Linux, our own search has processes. They are forked: they share the model's memory, and start
-at once. Engines whose search is a single long call, and other systems, have threads.
+at once. Engines whose search is a single long call have threads, and so have other systems, and processes that may have
+no children.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.util import Finalize
 
 import torch
 
@@ -34,6 +35,7 @@ class Workers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._pool: Executor | None = None
+        self._parent = 0  # of the pool
 
     def search(
         self, batches: Sequence[Sequence[Task]], config: DecodingConfig
@@ -45,13 +47,14 @@ class Workers:
         """
         if min(self._engine.workers, len(batches)) <= 1:
             yield from (self._engine.search(batch, config) for batch in batches)
-        elif self._engine.in_processes and sys.platform == "linux":
-            if self._pool is None:
+        elif self._engine.in_processes and sys.platform == "linux" and not multiprocessing.current_process().daemon:
+            if self._pool is None or self._parent != os.getpid():  # a fork of us has no use for our pool
                 self._engine.prepare(config)
                 with undisturbed():
-                    self._pool = _processes(self._engine)
-                    # When the object goes, or the program ends; what is left to the interpreter's end complains there.
-                    weakref.finalize(self, self._pool.shutdown)
+                    self._pool, self._parent = _processes(self._engine), os.getpid()
+                    # When the object goes, or this process ends, which waits for its children; not where a fork of it
+                    # does. Queues are closed at an end with a priority of 10: that must come after.
+                    Finalize(self, self._pool.shutdown, exitpriority=20)
             try:
                 yield from self._pool.map(_search, batches, [config] * len(batches))
             except BrokenProcessPool:

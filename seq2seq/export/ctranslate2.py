@@ -46,6 +46,7 @@ folder = Path(__file__).resolve().parent
 source = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{source}"))
 target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer" / "{target}"))
 translator = ctranslate2.Translator(str(folder))
+NEVER = {never!r}  # what is no text, such as unknown characters
 
 
 {pieces}
@@ -61,17 +62,20 @@ def greatest(i):
     return min(int({ratio} * len(tokens[i]) + 1e-6) + {offset}, {max_length})  # with the end token
 
 
-def translate(batch):
+def translate(batch, forbidden=None):
     results = translator.translate_batch(
         [tokens[i] for i in batch], beam_size={beam_size}, patience={patience}, length_penalty={length_penalty},
         no_repeat_ngram_size={no_repeat_ngram}, max_input_length=0, min_decoding_length=0,
-        max_decoding_length=max(greatest(batch[-1]) - 1, 1),
+        max_decoding_length=max(greatest(batch[-1]) - 1, 1), suppress_sequences=forbidden,
     )
     for i, result in zip(batch, results):
-        if len(batch) > 1 and len(result.hypotheses[0]) + 1 > greatest(i):
+        found = result.hypotheses[0]
+        if len(batch) > 1 and len(found) + 1 > greatest(i):
             translate([i])
+        elif not forbidden and any([piece] in NEVER for piece in found):
+            translate([i], NEVER)
         else:
-            texts[i] = join(result.hypotheses[0])
+            texts[i] = join(found)
 
 
 nothing = len(cut({tag!r}.strip())) + 1
@@ -111,6 +115,7 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         "max_length": loaded.config.model.max_length,
         "batch_size": _BATCH_SIZE,
         "tag": f"{decoding.tag} " if decoding.tag else "",
+        "never": [[piece] for piece in loaded.tokenizer.target_tokens(loaded.tokenizer.never_output)],
     }
     with atomic_write(folder / "translate.py") as file:
         file.write(_SCRIPT.format(source=source, target=target, pieces=pieces, **settings))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -73,7 +74,9 @@ def package(
         loaded.tokenizer.save(partial / "tokenizer")
         if (lexicon := Lexicon.load(folder)) is not None:
             lexicon.save(partial)
-        save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=checkpoint.name)
+        # Only under such names are checkpoints looked for, and a user may have named, or linked, it otherwise.
+        name = checkpoint.name if re.fullmatch(r"step_\d+|average_.+", checkpoint.name) else None
+        save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=name)
         write_card(partial / "README.md", _card(loaded, folder, publication, lock))
         mark(partial, format="package")
 

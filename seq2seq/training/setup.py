@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import compress, islice
 from pathlib import Path
 
-from seq2seq.config import Config, TokenizerConfig, load_config, save_config
+from seq2seq.checkpoint import latest
+from seq2seq.config import Config, TokenizerConfig, base_config, load_config, save_config
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
@@ -212,13 +213,22 @@ def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
 
 
 def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Config, Tokenizer]:
-    """Resume: model and tokenizer must be what they were; other changes are said."""
+    """Resume: model and tokenizer must be what they were; other changes are said.
+
+    A run that was fine-tuned needs its base no more, once there is a checkpoint: it may have gone, or moved.
+    """
     tokenizer = Tokenizer.load(run / "tokenizer")
+    own = load_config(run / "config.toml")
+    if (base := config.training.initialise_from) and base_config(Path(base)) is None:
+        config = replace(config, model=own.model, tokenizer=own.tokenizer)  # which the config has from the base
     _check_tokenizer(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
-    before, now = (flat(to_dict(value)) for value in (load_config(run / "config.toml"), config))
+    before, now = (flat(to_dict(value)) for value in (own, config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-    fixed = sorted(name for name in changed if name.startswith(_FIXED) and name != "tokenizer.path")
+    free = {"tokenizer.path"}
+    if base and own.training.initialise_from and latest(run) is not None:
+        free.add("training.initialise_from")
+    fixed = sorted(name for name in changed if name.startswith(_FIXED) and name not in free)
     if fixed:
         name = fixed[0]
         raise TrainingError(

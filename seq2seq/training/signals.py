@@ -29,7 +29,9 @@ class StopRequest:
             signal.signal(number, before[number])
             self._tell("stopping after this step, to save (once more: stop at once)")
 
-        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # One that is ignored, as in a shell's background, stays so; and so does what Python has no name for.
+        before: dict[int, Any] = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
         for number in before:
             signal.signal(number, request)
         try:

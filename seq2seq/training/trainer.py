@@ -190,7 +190,7 @@ class _Trainer:
         config, state, meter = self.config.training, self.state, Meter()
         model = self.learner.model
         saved, part = state.step, (False, False)  # of the training, as `_part_of_next_step` has it
-        if self._lacks_validation():
+        if self.group.most(self._lacks_validation(), self.device):
             self._complete_last()
         every = config.checkpoint_every or config.validate_every or config.steps
         model.train()

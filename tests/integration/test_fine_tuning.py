@@ -103,6 +103,31 @@ def test_the_base_is_not_overwritten(seq2seq: Command, config: Path) -> None:
     assert len(list((config.parent / "base" / "checkpoints").glob("step_*"))) == 2
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["gone", "moved"])
+@pytest.mark.parametrize("options", [(), LORA], ids=["all", "lora"])
+def test_resuming_needs_no_base(
+    options: tuple[str, ...], elsewhere: bool, seq2seq: Command, config: Path, tmp_path: Path
+) -> None:
+    """By the user's own config, which has the model's sizes from the base."""
+    assert train(seq2seq, config, "run", *options, "--set", "training.steps=2").status == 0
+    if elsewhere:
+        shutil.copytree(tmp_path / "base", tmp_path / "other")
+        text = config.read_text(encoding="utf-8").replace('initialise_from = "base"', 'initialise_from = "other"')
+        config.write_text(text, encoding="utf-8")
+    shutil.rmtree(tmp_path / "base")
+    done = train(seq2seq, config, "run", *options, "--resume")
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "step_00000004").exists()
+
+
+def test_before_the_first_checkpoint_the_base_must_be_the_same(seq2seq: Command, config: Path, tmp_path: Path) -> None:
+    assert train(seq2seq, config, "run", "--set", "training.steps=2").status == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(tmp_path / "base", tmp_path / "other")
+    done = train(seq2seq, config, "run", "--resume", "--set", f"training.initialise_from={tmp_path}/other")
+    assert done.status == 1 and "`training.initialise_from` was" in done.stderr
+
+
 def test_resuming_a_lora_run_is_exact_without_the_base(seq2seq: Command, config: Path) -> None:
     assert train(seq2seq, config, "whole", *LORA).status == 0
     assert train(seq2seq, config, "parts", *LORA, "--set", "training.steps=2").status == 0

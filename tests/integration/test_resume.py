@@ -98,3 +98,41 @@ def test_an_existing_run_is_not_overwritten_unasked(config: Path, tmp_path: Path
     assert other.status == 1
     assert "model.d_ff" in other.stderr
     assert seq2seq(*train, "--overwrite").status == 0
+
+
+ENDLESS = ("--set", "training.steps=1000000", "--set", "training.log_every=1", "--set", "training.validate_every=0")
+
+
+def test_ctrl_c_saves_though_nobody_reads_any_more(config: Path, tmp_path: Path) -> None:
+    """As with `2>&1 | tee log`, whose reader gets the Ctrl-C too."""
+    run = tmp_path / "run"
+    with subprocess.Popen(command(config, run, *ENDLESS), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any(line.startswith(b"step ") for line in process.stderr)
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    assert list((run / "checkpoints").glob("step_*"))
+
+
+def test_training_goes_on_though_nobody_reads_any_more(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(command(config, run), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any(line.startswith(b"step ") for line in process.stderr)
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    assert weights(run)
+
+
+def test_a_ctrl_c_that_is_ignored_is_none(config: Path, tmp_path: Path) -> None:
+    """As in the background of a shell's script, where it is meant for others."""
+    run = tmp_path / "run"
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command(config, run, "--set", "training.log_every=1")]
+    with subprocess.Popen(ignoring, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any(line.startswith(b"step ") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 0, said
+    assert weights(run) and "stopping" not in said

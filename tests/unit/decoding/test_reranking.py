@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seq2seq.config import Config, DataConfig, DecodingConfig
+from seq2seq.config import Config, DataConfig, DecodingConfig, TokenizerConfig
+from seq2seq.data.tokenizer import train_tokenizer
 from seq2seq.decoding.reranking import ReverseModel, check_directions
 from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import DecodingError
@@ -117,6 +118,16 @@ def test_the_tag_of_the_reverse_run_stands_before_what_it_translates(back, token
     assert found == plain.scores(tagged, CONFIG) != plain.scores(pairs, CONFIG)
 
 
+def test_the_tag_of_a_line_is_not_what_the_reverse_run_is_to_find(model, back, tmp_path, sentences) -> None:
+    settings = TokenizerConfig(vocab_size=300, user_symbols=("<2de>",))
+    tokenizer = train_tokenizer(settings, sentences, sentences, tmp_path / "tokenizer")
+    translator = Translator(model, tokenizer, reverse=ReverseModel(back, tokenizer))
+    lines = [f"<2de> {sentences[0]}", f"<b> {sentences[0]}", sentences[0]]
+    parts = translator._parts(lines, 0, CONFIG)
+    assert [part.text for part in parts] == [sentences[0], lines[1], sentences[0]]
+    assert parts[0].tokens != parts[2].tokens
+
+
 @pytest.mark.parametrize("reward", [0.0, 0.3])
 def test_parts_of_a_long_sentence_are_chosen_one_by_one(model, back, tokenizer, sentences, reward) -> None:
     long = ". ".join(sentences[:12])
@@ -132,5 +143,7 @@ def test_a_run_of_the_same_direction_is_refused() -> None:
     back = Config(data=DataConfig(source_language="en", target_language="de"))
     check_directions(there, back, "RUN")
     check_directions(there, Config(), "RUN")
+    imported = Config(data=DataConfig(source_language="eng", target_language="ger"))
+    check_directions(there, imported, "RUN")
     with pytest.raises(DecodingError, match=r"RUN: translates de to en; .* must translate en to de"):
         check_directions(there, there, "RUN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -126,6 +127,34 @@ def ends(pid: int, within_s: float) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@linux
+def test_a_fork_has_workers_of_its_own() -> None:
+    """As of a server that loads before it forks."""
+    workers = Workers(Fake(2, True))
+    before = {result[1] for result in found(workers, 1, 2, 3, 4)}
+    answers = multiprocessing.get_context("fork").SimpleQueue()
+    fork = multiprocessing.get_context("fork").Process(target=lambda: answers.put(found(workers, 1, 2, 3, 4)))
+    fork.start()
+    fork.join(30)
+    fork.kill()
+    assert fork.exitcode == 0, "it waits for workers that are not its own"
+    results = answers.get()
+    assert [token for token, *_ in results] == [1, 2, 3, 4]
+    assert not {result[1] for result in results} & before
+
+
+@linux
+def test_a_process_that_may_have_no_children_has_threads() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        results = pool.apply(_found_there)
+    assert [token for token, *_ in results] == [1, 2, 3]
+    assert len({process for _, process, *_ in results}) == 1
+
+
+def _found_there() -> list[tuple[int, ...]]:
+    return found(Workers(Fake(2, True)), 1, 2, 3)
 
 
 @linux

@@ -66,6 +66,15 @@ def test_a_mean_that_was_not_validated_can_be_used(trained_run: Path, tmp_path: 
     assert resolve(tmp_path / "mean")[1].name == mean.name
 
 
+def test_a_checkpoint_that_is_linked_can_be_used(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    latest = max((run / "checkpoints").glob("step_*"))
+    (run / "checkpoints" / "favourite").symlink_to(latest.name)
+    package(run / "checkpoints" / "favourite", tmp_path / "made", Publication(name="made"))
+    assert resolve(tmp_path / "made")[1].name == latest.name
+
+
 def test_no_path_of_other_models_or_text_is_told() -> None:
     config = Config(
         distillation=DistillationConfig(teacher="/home/a/teacher"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,20 @@ def test_a_tie_is_no_fault(loaded: LoadedRun) -> None:
     report = verify(same, Other(Scoring(twins, loaded.tokenizer), loaded.tokenizer), sample_sentences(same))
     assert sum(row.ties for row in report.rows) > 0
     assert not report.faults
+
+
+def test_a_tie_of_two_tokens_is_no_fault_whatever_follows(loaded: LoadedRun) -> None:
+    """Greedy search then goes on from another token, to another sentence."""
+    ours, theirs = (random_model(activation="swiglu", tied_embeddings="inputs") for _ in range(2))
+    with torch.no_grad():
+        ours.output.weight[40] *= 1.5
+        ours.output.weight[41] = ours.output.weight[40] * (1 + 1e-6)
+        theirs.output.weight[[40, 41]] = ours.output.weight[[41, 40]]
+    same = LoadedRun(ours, replace(loaded.config, model=ours.config), loaded.tokenizer, loaded.checkpoint)
+    report = verify(same, EngineModel(Scoring(theirs, loaded.tokenizer), loaded.tokenizer), sample_sentences(same))
+    (greedy,) = [row for row in report.rows if "greedy" in row.what]
+    assert greedy.ties > 0
+    assert not [fault for fault in report.faults if "greedy" in fault]
 
 
 def test_a_quantised_model_is_measured_and_a_broken_one_refused(loaded: LoadedRun) -> None:

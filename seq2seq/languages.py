@@ -1,0 +1,36 @@
+"""Codes of languages: `zh-Hans`, `zho` and `chi` are all `zh`."""
+
+from __future__ import annotations
+
+import re
+
+# ISO 639-3, and where ISO 639-2 has an older one beside it, that too; then codes that are in use for these languages.
+_CODES = """
+    aar:aa abk:ab ave:ae afr:af aka:ak amh:am arg:an ara:ar asm:as ava:av aym:ay aze:az bak:ba bel:be bul:bg bis:bi
+    bam:bm ben:bn bod:bo bre:br bos:bs cat:ca che:ce cha:ch cos:co cre:cr ces:cs chu:cu chv:cv cym:cy dan:da deu:de
+    div:dv dzo:dz ewe:ee ell:el eng:en epo:eo spa:es est:et eus:eu fas:fa ful:ff fin:fi fij:fj fao:fo fra:fr fry:fy
+    gle:ga gla:gd glg:gl grn:gn guj:gu glv:gv hau:ha heb:he hin:hi hmo:ho hrv:hr hat:ht hun:hu hye:hy her:hz ina:ia
+    ind:id ile:ie ibo:ig iii:ii ipk:ik ido:io isl:is ita:it iku:iu jpn:ja jav:jv kat:ka kon:kg kik:ki kua:kj kaz:kk
+    kal:kl khm:km kan:kn kor:ko kau:kr kas:ks kur:ku kom:kv cor:kw kir:ky lat:la ltz:lb lug:lg lim:li lin:ln lao:lo
+    lit:lt lub:lu lav:lv mlg:mg mah:mh mri:mi mkd:mk mal:ml mon:mn mar:mr msa:ms mlt:mt mya:my nau:na nob:nb nde:nd
+    nep:ne ndo:ng nld:nl nno:nn nor:no nbl:nr nav:nv nya:ny oci:oc oji:oj orm:om ori:or oss:os pan:pa pli:pi pol:pl
+    pus:ps por:pt que:qu roh:rm run:rn ron:ro rus:ru kin:rw san:sa srd:sc snd:sd sme:se sag:sg sin:si slk:sk slv:sl
+    smo:sm sna:sn som:so sqi:sq srp:sr ssw:ss sot:st sun:su swe:sv swa:sw tam:ta tel:te tgk:tg tha:th tir:ti tuk:tk
+    tgl:tl tsn:tn ton:to tur:tr tso:ts tat:tt twi:tw tah:ty uig:ug ukr:uk urd:ur uzb:uz ven:ve vie:vi vol:vo wln:wa
+    wol:wo xho:xh yid:yi yor:yo zha:za zho:zh zul:zu
+    tib:bo cze:cs wel:cy ger:de gre:el baq:eu per:fa fre:fr arm:hy ice:is geo:ka mao:mi mac:mk may:ms bur:my dut:nl
+    rum:ro slo:sk alb:sq chi:zh
+    cmn:zh yue:zh wuu:zh lzh:zh cn:zh jap:ja jp:ja iw:he in:id
+"""
+_TWO_LETTERS = dict(pair.split(":") for pair in _CODES.split())
+
+
+def language_of(code: str) -> str:
+    """The language of a code such as `zh-Hant` or `zho_Hans`, by its code of two letters, if it has one."""
+    first = re.split("[-_]", code.lower())[0]
+    return _TWO_LETTERS.get(first, first)
+
+
+def differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether source or target languages differ; what is not known does not."""
+    return any(a and b and language_of(a) != language_of(b) for a, b in zip(one, other, strict=True))
