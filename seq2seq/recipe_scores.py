@@ -9,7 +9,7 @@ from typing import Any
 
 from seq2seq.config import Config, DecodingConfig
 from seq2seq.data.corpus import read_lines, write_lines
-from seq2seq.data.tags import language_of
+from seq2seq.data.tags import tagged_language
 from seq2seq.evaluation import read_parallel, score
 from seq2seq.files import atomic_directory, write_json
 from seq2seq.run_folder import RunFolder
@@ -63,7 +63,7 @@ def score_tests(folder: RunFolder, models: int, stages: Mapping[str, Mapping[str
     for path in folder.test_text("data", 1):
         hypotheses, references = read_parallel(folder.path / "translations" / path.name, path)
         # Of a model with several target languages, a test set is in that of its tag.
-        language = language_of(list(read_lines(folder.text("data", path.stem, 0)))) or folder.languages[1]
+        language = tagged_language(list(read_lines(folder.text("data", path.stem, 0)))) or folder.languages[1]
         scores[path.stem] = score(hypotheses, [references], target_language=language).to_json()
         sentences[path.stem] = len(references)
     checkpoint = latest(folder.path)

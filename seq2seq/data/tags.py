@@ -32,7 +32,7 @@ def without_tags(sources: Sequence[str]) -> list[str]:
     return [without_tag(text) for text in sources] if tags_of_directions(sources) else list(sources)
 
 
-def language_of(sources: Sequence[str]) -> str:
+def tagged_language(sources: Sequence[str]) -> str:
     """The language that all sources' one tag asks for, as `zh-Hans` of <2zh-Hans>; empty if there is no such tag."""
     tags = tags_of_directions(sources)
     found = _LANGUAGE.fullmatch(next(iter(tags))) if len(tags) == 1 else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import compress, islice
 from pathlib import Path
+from typing import TypeVar
 
 from seq2seq.checkpoint import latest
-from seq2seq.config import Config, TokenizerConfig, base_config, load_config, save_config
+from seq2seq.config import Config, ModelConfig, TokenizerConfig, base_config, load_config, save_config
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
@@ -27,6 +28,7 @@ FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that tr
 _BEGUN = "metrics.jsonl"  # the first file of a run
 _FILES = (LEXICON, "scores.json", "config.toml")
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
+_Section = TypeVar("_Section", ModelConfig, TokenizerConfig)
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
 
 
@@ -220,7 +222,9 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     tokenizer = Tokenizer.load(run / "tokenizer")
     own = load_config(run / "config.toml")
     if (base := config.training.initialise_from) and base_config(Path(base)) is None:
-        config = replace(config, model=own.model, tokenizer=own.tokenizer)  # which the config has from the base
+        # Which the config has from the base, but for what it says itself.
+        model, tokens = _filled(config.model, own.model), _filled(config.tokenizer, own.tokenizer)
+        config = replace(config, model=model, tokenizer=tokens)
     _check_tokenizer(config, tokenizer)
     config = with_vocabulary(config, tokenizer)
     before, now = (flat(to_dict(value)) for value in (own, config))
@@ -238,6 +242,13 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     for name in sorted(changed):
         say(f"changed since the run began: {name} = {now.get(name)!r} (was {before.get(name)!r})")
     return config, tokenizer
+
+
+def _filled(given: _Section, own: _Section) -> _Section:
+    """Settings with those of a run where they are the defaults."""
+    defaults = type(given)()
+    names = [field.name for field in fields(given)]
+    return replace(own, **{n: getattr(given, n) for n in names if getattr(given, n) != getattr(defaults, n)})
 
 
 def refuse_to_replace(run: Path) -> None:

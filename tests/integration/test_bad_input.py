@@ -267,6 +267,7 @@ KINDS = [
         lambda folder: (folder / "out").mkdir(),
         status=2,
     ),
+    Bad("report to standard output", "report run --output -", ("--output -", "report.html"), status=2),
     Bad("report on no run", "report none --output out.html", ("none: no such run", "seq2seq train")),
     Bad(
         "report on a folder",

@@ -681,6 +681,19 @@ def turned_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return run
 
 
+def test_a_run_that_translates_back_takes_the_place_of_a_runs_mbr(seq2seq, trained_run, turned_run, corpus, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = load_config(run / "config.toml")
+    decoding = dataclasses.replace(config.decoding, mbr="chrf", candidates=3)
+    save_config(dataclasses.replace(config, decoding=decoding), run / "config.toml")
+    files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
+    assert seq2seq("evaluate", run, "--rerank-by", turned_run, *files).status == 0
+    assert seq2seq("translate", run, "--rerank-by", turned_run, stdin=b"abc\n").status == 0
+    outcome = seq2seq("translate", run, "--rerank-by", turned_run, "--mbr", "bleu", stdin=b"abc\n")
+    assert outcome.status == 1 and "`decoding.mbr` = bleu" in outcome.stderr and "leave one out" in outcome.stderr
+
+
 def test_a_run_that_translates_back_chooses(seq2seq, trained_run, turned_run, corpus):
     source = b"abc de\n\nfgh\n"
     options = ("--rerank-by", turned_run, "--candidates", 4)

@@ -115,6 +115,8 @@ def test_resuming_needs_no_base(
         text = config.read_text(encoding="utf-8").replace('initialise_from = "base"', 'initialise_from = "other"')
         config.write_text(text, encoding="utf-8")
     shutil.rmtree(tmp_path / "base")
+    done = train(seq2seq, config, "run", *options, "--resume", "--set", "model.d_ff=99")
+    assert done.status == 1 and "`model.d_ff` was" in done.stderr
     done = train(seq2seq, config, "run", *options, "--resume")
     assert done.status == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "step_00000004").exists()

@@ -106,6 +106,7 @@ def test_tags_are_put_before_what_was_judged_without_them(config: Config, tmp_pa
     done = prepare(replace(config, data=data), tmp_path / "tagged")
     assert done.report["dropped"] == plain.report["dropped"]
     assert read(tmp_path / "tagged") == [(f"<bt> {pair.source}", pair.target) for pair in read(tmp_path / "plain")]
+    assert done.report["words"] == plain.report["words"]
 
 
 def test_corpora_of_the_other_direction_have_sides_of_their_own(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from seq2seq import recipe_scores
 from seq2seq.checkpoint import CheckpointInfo
-from seq2seq.data.tags import language_of, without_tags
+from seq2seq.data.tags import tagged_language, without_tags
 from seq2seq.run_folder import RunFolder
 
 
@@ -15,12 +15,12 @@ from seq2seq.run_folder import RunFolder
 )  # fmt: skip
 def test_a_tag_tells_the_language(tag: str, language: str) -> None:
     sources = [f"{tag} A dog.", f"{tag} Cats."] * 3
-    assert language_of(sources) == language
+    assert tagged_language(sources) == language
     assert without_tags(sources) == (["A dog.", "Cats."] * 3 if tag else sources)
 
 
 def test_several_tags_tell_none() -> None:
-    assert language_of(["<2de> A dog.", "<2fr> A cat."]) == language_of([]) == ""
+    assert tagged_language(["<2de> A dog.", "<2fr> A cat."]) == tagged_language([]) == ""
     assert without_tags(["<2de> A dog.", "<2fr> A cat."]) == ["A dog.", "A cat."]
     assert without_tags(["<b> is a word", "and this", "and this"]) == ["<b> is a word", "and this", "and this"]
 
