@@ -29,7 +29,6 @@ class _PathType(click.Path):
 
 PATH = _PathType(path_type=Path)
 FILE = _PathType(path_type=Path, dir_okay=False)
-_NO_LANGUAGES = {"jp": "ja", "cn": "zh"}  # countries that are taken for languages
 
 data_option = click.option(
     "--data", type=PATH, metavar="DIR",
@@ -78,9 +77,8 @@ def language_option(default: str) -> Callable[[F], F]:
 def _language(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """A language code; what is none would be scored as if it were European."""
     code = re.split("[-_]", value.lower())[0]
-    if value and (not re.fullmatch("[a-z]{2,3}", code) or code in _NO_LANGUAGES):
-        hint = f"did you mean {_NO_LANGUAGES[code]}?" if code in _NO_LANGUAGES else "give one, such as ja or zh-Hant"
-        raise click.BadParameter(f"{value!r}: is no language code; {hint}", context, parameter)
+    if value and not re.fullmatch("[a-z]{2,3}", code):
+        raise click.BadParameter(f"{value!r}: is no language code; give one, such as ja or zh-Hant", context, parameter)
     return value
 
 
@@ -92,8 +90,8 @@ def with_decoding(config: DecodingConfig, options: Mapping[str, Any], reranks: b
     """
     given = {name: value for name, value in options.items() if value is not None}
     if reranks:
-        config = dataclasses.replace(config, mbr="off")  # of the run itself; asked for beside it, it is refused
-    n_best = given.get("n_best", 1)
+        given.setdefault("mbr", "off")  # that of the run itself; asked for, it is refused
+    n_best = given.get("n_best", config.n_best if reranks else 1)
     # Asking for ten translations is asking for a beam that holds them; one for candidates holds those in any case.
     if n_best > given.get("beam_size", config.beam_size) and (reranks or "beam_size" not in given):
         given["beam_size"] = n_best

@@ -13,18 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from seq2seq.telling import drop
+from seq2seq.telling import drop, say
 
 _STDIN = "standard input"
 
 
 def complain(message: str) -> None:
     """Write one line on stderr, after the name of the program."""
-    try:
-        sys.stderr.write(f"seq2seq: {' '.join(message.splitlines())}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):  # a full disk, or nobody reads: work that goes well is not ended by it
-        drop(sys.stderr)
+    say(f"seq2seq: {' '.join(message.splitlines())}")
 
 
 def stdin_lines() -> Iterator[str]:

@@ -28,8 +28,8 @@ def train(
 
     RUN gets the configuration, the tokenizer, checkpoints and metrics.jsonl; `seq2seq translate RUN` takes the best
     checkpoint. Ctrl-C stops after the step at hand and saves. `torchrun --nproc-per-node=N -m seq2seq_cli train ...`
-    trains with N processes; with torch 2.13, TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600 gives them so many seconds, not 30, to
-    stop and save.
+    trains with N processes; with torch 2.13 or newer, TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600 gives them so many seconds,
+    not 30, to stop and save.
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")

@@ -130,6 +130,12 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").glob("step_*") if re.fullmatch(r"step_\d+", path.name))
 
 
+def name_to_keep(checkpoint: Path) -> str | None:
+    """The name of a checkpoint, or of what it is a link to, if a run finds it by that; else None."""
+    name = checkpoint.resolve().name
+    return name if re.fullmatch(r"step_\d+|average_.+", name) else None
+
+
 def due_checkpoints(run: Path) -> list[Path]:
     """Those that were due, oldest first: without one that an interruption made, so that means are as without it."""
     return [path for path in checkpoints(run) if not read_info(path).interrupted]

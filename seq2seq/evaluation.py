@@ -252,7 +252,7 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    language = language_of(target_language)
+    language = _written(target_language)
     without_spaces = language in ("zh", "ja")  # TER's words are characters then
     metrics = {
         "bleu": _bleu(language, lowercase=False),
@@ -265,9 +265,15 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     return metrics
 
 
+def _written(code: str) -> str:
+    """The language of a code, or Chinese, if it is written so: Cantonese, Wu and classical Chinese."""
+    language = language_of(code)
+    return "zh" if language in ("yue", "wuu", "lzh") else language
+
+
 def _check_language(references: Sequence[str], target_language: str) -> None:
     """Warn if BLEU would take most sentences for single words."""
-    if language_of(target_language) not in ("zh", "ja", "ko"):
+    if _written(target_language) not in ("zh", "ja", "ko"):
         filled = [text for text in references if text.strip()]
         if sum(1 for text in filled if _NO_SPACES.search(text)) * 2 > len(filled):
             _warn_of_no_spaces(target_language)

@@ -1,10 +1,11 @@
-"""Codes of languages: `zh-Hans`, `zho` and `chi` are all `zh`."""
+"""Codes of languages: `zh`, `zho`, `chi` and `cmn` are one, and `zh-Hans` is one of its varieties."""
 
 from __future__ import annotations
 
 import re
 
-# ISO 639-3, and where ISO 639-2 has an older one beside it, that too; then codes that are in use for these languages.
+# ISO 639-3, and where ISO 639-2 has another one beside it, that too; then the usual member of some that have several,
+# codes of old, and two countries that are taken for languages.
 _CODES = """
     aar:aa abk:ab ave:ae afr:af aka:ak amh:am arg:an ara:ar asm:as ava:av aym:ay aze:az bak:ba bel:be bul:bg bis:bi
     bam:bm ben:bn bod:bo bre:br bos:bs cat:ca che:ce cha:ch cos:co cre:cr ces:cs chu:cu chv:cv cym:cy dan:da deu:de
@@ -20,17 +21,28 @@ _CODES = """
     wol:wo xho:xh yid:yi yor:yo zha:za zho:zh zul:zu
     tib:bo cze:cs wel:cy ger:de gre:el baq:eu per:fa fre:fr arm:hy ice:is geo:ka mao:mi mac:mk may:ms bur:my dut:nl
     rum:ro slo:sk alb:sq chi:zh
-    cmn:zh yue:zh wuu:zh lzh:zh cn:zh jap:ja jp:ja iw:he in:id
+    cmn:zh arb:ar pes:fa ekk:et lvs:lv zsm:ms swh:sw npi:ne
+    iw:he in:id ji:yi jw:jv mo:ro jap:ja jp:ja cn:zh
 """
 _TWO_LETTERS = dict(pair.split(":") for pair in _CODES.split())
 
 
 def language_of(code: str) -> str:
     """The language of a code such as `zh-Hant` or `zho_Hans`, by its code of two letters, if it has one."""
-    first = re.split("[-_]", code.lower())[0]
+    first, _ = _parts(code)
     return _TWO_LETTERS.get(first, first)
 
 
 def differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether source or target languages differ; what is not known does not."""
-    return any(a and b and language_of(a) != language_of(b) for a, b in zip(one, other, strict=True))
+    """Whether source or target languages differ, or their varieties; what one of them does not say does not."""
+    for a, b in zip(one, other, strict=True):
+        varieties = {variety for variety in (_parts(a)[1], _parts(b)[1]) if variety}
+        if a and b and (language_of(a) != language_of(b) or len(varieties) > 1):
+            return True
+    return False
+
+
+def _parts(code: str) -> tuple[str, str]:
+    """The language and its variety, such as `zho` and `hans` of `zho_Hans`."""
+    first, *rest = re.split("[-_]", code.lower())
+    return first, "-".join(rest)

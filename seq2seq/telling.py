@@ -14,17 +14,18 @@ def say(line: str) -> None:
     """Write a line for people to stderr; stdout belongs to results."""
     try:
         print(line, file=sys.stderr, flush=True)
+    except (BlockingIOError, RuntimeError):  # full for now, or a signal's line while another one is being written
+        pass
     except (OSError, ValueError):  # a full disk, or nobody reads: work that goes well is not ended by it
         drop(sys.stderr)
-    except RuntimeError:  # of a signal's line within another one that waits for its reader
-        pass
 
 
 def drop(stream: IO[str]) -> None:
     """Have what is written to a stream go nowhere, from here on."""
     with suppress(OSError, ValueError):
+        number = stream.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        os.dup2(null, number)
         os.close(null)
 
 

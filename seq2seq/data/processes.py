@@ -84,7 +84,8 @@ def undisturbed() -> Iterator[None]:
         yield  # signals are the main thread's
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in found.items() if handler is not None}  # None: not of Python
     for number in before:
         signal.signal(number, lambda number, frame: came.append(number))
     try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 _TAG = re.compile(r"(<\S+>(?=\s)|>>\S*?<<)\s*")  # Marian's need no space after them
-_LANGUAGE = re.compile(r"<2([A-Za-z]\S*)>|>>([A-Za-z]\S*)<<")
+_LANGUAGE = re.compile(r"(?:<2|>>)([A-Za-z]{2,3}(?:[-_]\S+)?)(?:>|<<)")
 _MOST = 0.8  # of the texts begin with a tag where the tags of directions are in them; else <b> is just a word
 
 
@@ -33,7 +33,7 @@ def without_tags(sources: Sequence[str]) -> list[str]:
 
 
 def tagged_language(sources: Sequence[str]) -> str:
-    """The language that all sources' one tag asks for, as `zh-Hans` of <2zh-Hans>; empty if there is no such tag."""
+    """The language that the one tag of the sources asks for, as `zh-Hans` of <2zh-Hans>; empty if there is none."""
     tags = tags_of_directions(sources)
     found = _LANGUAGE.fullmatch(next(iter(tags))) if len(tags) == 1 else None
-    return (found[1] or found[2]) if found else ""
+    return found[1] if found else ""

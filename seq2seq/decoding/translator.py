@@ -101,7 +101,7 @@ class Translator:
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             engine: what computes; but for ties, all give the same translations.
             ensemble: more runs or checkpoints, with whose probabilities those of the run are averaged.
-            rerank_by: a run that translates back, to choose among the candidates.
+            rerank_by: a run that translates back, to choose among the candidates, in place of the run's own MBR.
 
         Raises:
             CheckpointError, TokenizerError: if something is missing, damaged, or does not fit.
@@ -110,8 +110,11 @@ class Translator:
                 to rerank by translates other languages.
         """
         loaded = load_ensemble([run, *ensemble], device, engine)
-        reverse = None if rerank_by is None else load_reverse(rerank_by, loaded.config, device)
-        return cls.of(loaded, loaded.config.decoding, reverse)
+        if rerank_by is None:
+            return cls.of(loaded, loaded.config.decoding)
+        decoding = loaded.config.decoding
+        decoding = replace(decoding, mbr="off", beam_size=max(decoding.beam_size, decoding.n_best))
+        return cls.of(loaded, decoding, load_reverse(rerank_by, loaded.config, device))
 
     @classmethod
     def of(cls, loaded: LoadedEngine, config: DecodingConfig, reverse: ReverseModel | None = None) -> Translator:

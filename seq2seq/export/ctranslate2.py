@@ -115,6 +115,7 @@ def write(loaded: LoadedRun, folder: Path, quantization: str | None = None) -> N
         "max_length": loaded.config.model.max_length,
         "batch_size": _BATCH_SIZE,
         "tag": f"{decoding.tag} " if decoding.tag else "",
+        # To forbid them at once would change the probabilities of all others.
         "never": [[piece] for piece in loaded.tokenizer.target_tokens(loaded.tokenizer.never_output)],
     }
     with atomic_write(folder / "translate.py") as file:

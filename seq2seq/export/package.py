@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import LoadedRun, load_model, read_info, resolve, save_checkpoint
+from seq2seq.checkpoint import LoadedRun, load_model, name_to_keep, read_info, resolve, save_checkpoint
 from seq2seq.config import Config, CorpusConfig, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import Lexicon
@@ -74,9 +73,7 @@ def package(
         loaded.tokenizer.save(partial / "tokenizer")
         if (lexicon := Lexicon.load(folder)) is not None:
             lexicon.save(partial)
-        # Only under such names are checkpoints looked for, and a user may have named, or linked, it otherwise.
-        name = checkpoint.name if re.fullmatch(r"step_\d+|average_.+", checkpoint.name) else None
-        save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=name)
+        save_checkpoint(partial, read_info(checkpoint), parameters_of(loaded.model), name=name_to_keep(checkpoint))
         write_card(partial / "README.md", _card(loaded, folder, publication, lock))
         mark(partial, format="package")
 

@@ -1,8 +1,9 @@
 """Whether an exported model is the same model: ours and the other are given the same sentences, and compared.
 
 Three things are compared, from the inside out: the log-probability of every token of given translations, which shows
-any wrong weight; greedy search; and beam search. Two translations may differ for a tie: both are, by our own model,
-equally good, and rounding decides. A quantised model is not the same model, so its agreement is reported instead.
+any wrong weight; greedy search; and beam search. Two translations may differ for a tie: by our own model, both are
+equally good, or in greedy search, their first tokens that differ are, and rounding decides. A quantised model is not
+the same model, so its agreement is reported instead.
 """
 
 from __future__ import annotations

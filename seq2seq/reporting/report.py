@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from seq2seq.checkpoint import resolve
-from seq2seq.data.tags import without_tags
+from seq2seq.data.tags import tagged_language, without_tags
 from seq2seq.decoding.engine import TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
 from seq2seq.decoding.loading import load_ensemble, load_reverse
@@ -43,7 +43,7 @@ class Texts:
         source: what runs translate.
         reference: what translations are scored against.
         systems: names and files of ready-made translations.
-        target_language: chooses sacreBLEU's tokenizer; by default, that of the first run.
+        target_language: chooses sacreBLEU's tokenizer; by default, that of the source's tag, or of the first run.
     """
 
     source: Path | None = None
@@ -97,10 +97,10 @@ def write_report(
         raise DataError(f"{texts.reference}: nothing to score against it; give --source FILE or --system NAME=FILE too")
     if texts.source is None or not found:
         _refuse_idle(translating, "--source" if texts.source is None else "a RUN")
-    check_writable(output)  # before hours of translating; resolved, a pipe would seem to be a file that is not there
-    output = output.resolve()  # a link stays one
+    if output.is_file() or not output.exists():  # resolved, a pipe would seem to be a file that is not there
+        output = output.resolve()  # a link stays one
     _check_page(output)
-    check_writable(output)
+    check_writable(output)  # before hours of translating
     systems: list[System] = []
     drawn: list[Picture] = []
     # All are loaded and checked before the first translates, so that what does not fit is found before.
@@ -113,7 +113,8 @@ def write_report(
     for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
         systems.append(System(name, lines, slot, path.name))
     test = Translated(source, reference, systems) if systems else None
-    language = texts.target_language or (found[0].config.data.target_language if found else "")
+    language = texts.target_language or tagged_language(source or [])
+    language = language or (found[0].config.data.target_language if found else "")
     with atomic_write(output) as file:
         file.write(report(found, test, drawn, language))
 

@@ -36,7 +36,7 @@ def settings_tables(runs: Sequence[Run]) -> str:
         changed = [name for name in names if values[0].get(name) != _plain(known[name].default)]
         return f"{note('Settings that are not the defaults.')}{rows(changed)}{everything}"
     if not different:
-        return f"{note('All settings are the same.')}{everything}"
+        return f"{note('All settings are the same, but for what lies in the folder of each run.')}{everything}"
     return f"{rows([name for name in names if name in different])}{everything}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from seq2seq.checkpoint import load_model, read_base, read_info, resolve, save_base, save_checkpoint
+from seq2seq.checkpoint import load_model, name_to_keep, read_base, read_info, resolve, save_base, save_checkpoint
 from seq2seq.config import Config, ModelConfig, Part, TokenizerConfig, load_config, save_config
 from seq2seq.data.lexicon import Lexicon
 from seq2seq.data.tokenizer import Tokenizer
@@ -138,7 +138,7 @@ def merge(path: Path | str, output: Path | str, adapter: Path | str | None = Non
     with atomic_directory(output) as partial:
         loaded.tokenizer.save(partial / "tokenizer")
         save_config(replace(loaded.config, training=training), partial / "config.toml")
-        save_checkpoint(partial, info, parameters_of(loaded.model), name=loaded.checkpoint.name)
+        save_checkpoint(partial, info, parameters_of(loaded.model), name=name_to_keep(loaded.checkpoint))
         if lexicon is not None:
             lexicon.save(partial)
     return output

@@ -28,8 +28,9 @@ FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "base", TOKENS)  # that tr
 _BEGUN = "metrics.jsonl"  # the first file of a run
 _FILES = (LEXICON, "scores.json", "config.toml")
 _LOOKED_AT = 100_000  # pairs of a corpus in which characters are sought that a tokenizer does not know
-_Section = TypeVar("_Section", ModelConfig, TokenizerConfig)
 _FIXED = ("model.", "tokenizer.", "training.initialise_from", "training.freeze", "training.lora_")
+
+_Section = TypeVar("_Section", ModelConfig, TokenizerConfig)
 
 
 def set_up_run(
@@ -222,7 +223,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     tokenizer = Tokenizer.load(run / "tokenizer")
     own = load_config(run / "config.toml")
     if (base := config.training.initialise_from) and base_config(Path(base)) is None:
-        # Which the config has from the base, but for what it says itself.
+        # Which the config had from the base; what is not a default, it says itself.
         model, tokens = _filled(config.model, own.model), _filled(config.tokenizer, own.tokenizer)
         config = replace(config, model=model, tokenizer=tokens)
     _check_tokenizer(config, tokenizer)
@@ -230,7 +231,8 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     before, now = (flat(to_dict(value)) for value in (own, config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
     free = {"tokenizer.path"}
-    if base and own.training.initialise_from and latest(run) is not None:
+    was = own.training.initialise_from
+    if base and was and base_config(Path(was)) is None and latest(run) is not None:
         free.add("training.initialise_from")
     fixed = sorted(name for name in changed if name.startswith(_FIXED) and name not in free)
     if fixed:
@@ -245,7 +247,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
 
 
 def _filled(given: _Section, own: _Section) -> _Section:
-    """Settings with those of a run where they are the defaults."""
+    """Settings with those of a run where they are the defaults, whether they were left out or given so."""
     defaults = type(given)()
     names = [field.name for field in fields(given)]
     return replace(own, **{n: getattr(given, n) for n in names if getattr(given, n) != getattr(defaults, n)})

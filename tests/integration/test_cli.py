@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from seq2seq import evaluation
 from seq2seq.checkpoint import checkpoints
 from seq2seq.config import Config, DecodingConfig, load_config, save_config
 from seq2seq.data.lexicon import FILE as LEXICON
+from seq2seq.decoding.translator import Translator
 from seq2seq.settings import reference
 
 COMMANDS = (
@@ -42,14 +42,6 @@ print(*sorted({"torch", "numpy", "datasets", "sacrebleu", "sentencepiece", "tqdm
 """
 
 SCORE_NAMES = {"bleu", "chrf", "ter", "bleu_lowercased_tokenised"}
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C, which tests that a shell started in the background would ignore, and so would what they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -178,7 +170,6 @@ def test_results_are_utf_8_in_every_locale(script, corpus, tmp_path, encoding):
         assert name in done.stdout and "±".encode() in done.stdout
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus, monkeypatch):
     def imported(*arguments, **options):
         try:
@@ -191,7 +182,6 @@ def test_ctrl_c_that_a_library_makes_something_else_of_is_ctrl_c(seq2seq, corpus
     assert (outcome.status, outcome.stderr) == (130, "seq2seq: interrupted\n")
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_that_python_drops_comes_again(seq2seq, corpus, monkeypatch, number):
     class Leaves:
@@ -208,14 +198,11 @@ def test_ctrl_c_that_python_drops_comes_again(seq2seq, corpus, monkeypatch, numb
     assert (outcome.status, outcome.stderr) == (130, "\nseq2seq: interrupted\n")
 
 
-@pytest.mark.parametrize(
-    ("code", "hint"), [("jp", "did you mean ja?"), ("CN", "did you mean zh?"), ("klingon", "such as ja or zh-Hant")]
-)
-def test_what_is_no_language_code_is_refused(seq2seq, corpus, code, hint):
+def test_what_is_no_language_code_is_refused(seq2seq, corpus):
     score = ("score", corpus / "test.en", "--reference", corpus / "test.en")
-    outcome = seq2seq(*score, "--target-language", code)
-    assert outcome.status == 2 and f"{code!r}: is no language code" in outcome.stderr and hint in outcome.stderr
-    for known in ("", "de", "zh-Hant", "zho_Hans", "DE"):
+    outcome = seq2seq(*score, "--target-language", "klingon")
+    assert outcome.status == 2 and "'klingon': is no language code; give one, such as ja" in outcome.stderr
+    for known in ("", "de", "zh-Hant", "zho_Hans", "DE", "CN"):
         assert seq2seq(*score, "--target-language", known).status == 0
 
 
@@ -254,7 +241,6 @@ def test_patience_is_taken_where_the_beam_is_widened(seq2seq, trained_run):
     assert seq2seq("translate", trained_run, *options, stdin=b"ab\n").status == 0
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_ended_leaves_nothing_half_written(script, trained_run, sentences, tmp_path, number):
     (tmp_path / "in").write_bytes(sentences * 20_000)
@@ -459,7 +445,7 @@ def test_sampling_depends_on_the_seed_alone(seq2seq, trained_run, sentences):
 
 
 @pytest.fixture
-def translating(script, trained_run, interruptible):
+def translating(script, trained_run):
     """A process that translates what is typed."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([script, "translate", str(trained_run)], **pipes) as running:
@@ -685,11 +671,13 @@ def test_a_run_that_translates_back_takes_the_place_of_a_runs_mbr(seq2seq, train
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     config = load_config(run / "config.toml")
-    decoding = dataclasses.replace(config.decoding, mbr="chrf", candidates=3)
+    decoding = dataclasses.replace(config.decoding, mbr="chrf", candidates=9, n_best=7)
     save_config(dataclasses.replace(config, decoding=decoding), run / "config.toml")
     files = ("--source", corpus / "test.de", "--reference", corpus / "test.en")
     assert seq2seq("evaluate", run, "--rerank-by", turned_run, *files).status == 0
-    assert seq2seq("translate", run, "--rerank-by", turned_run, stdin=b"abc\n").status == 0
+    outcome = seq2seq("translate", run, "--rerank-by", turned_run, stdin=b"abc\n")
+    assert outcome.status == 0 and len(outcome.lines) == 7, outcome.stderr
+    assert Translator.load(run, "cpu", rerank_by=turned_run).translate(["abc"])[0].hypotheses[0].reverse_score
     outcome = seq2seq("translate", run, "--rerank-by", turned_run, "--mbr", "bleu", stdin=b"abc\n")
     assert outcome.status == 1 and "`decoding.mbr` = bleu" in outcome.stderr and "leave one out" in outcome.stderr
 

@@ -122,10 +122,15 @@ def test_resuming_needs_no_base(
     assert (tmp_path / "run" / "checkpoints" / "step_00000004").exists()
 
 
-def test_before_the_first_checkpoint_the_base_must_be_the_same(seq2seq: Command, config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_base_is_no_other_while_it_is_there_or_needed(
+    is_there: bool, seq2seq: Command, config: Path, tmp_path: Path
+) -> None:
     assert train(seq2seq, config, "run", "--set", "training.steps=2").status == 0
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.copytree(tmp_path / "base", tmp_path / "other")
+    if not is_there:
+        shutil.rmtree(tmp_path / "base")
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
     done = train(seq2seq, config, "run", "--resume", "--set", f"training.initialise_from={tmp_path}/other")
     assert done.status == 1 and "`training.initialise_from` was" in done.stderr
 

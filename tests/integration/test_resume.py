@@ -107,22 +107,27 @@ def test_ctrl_c_saves_though_nobody_reads_any_more(config: Path, tmp_path: Path)
     """As with `2>&1 | tee log`, whose reader gets the Ctrl-C too."""
     run = tmp_path / "run"
     with subprocess.Popen(command(config, run, *ENDLESS), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        assert any(line.startswith(b"step ") for line in process.stderr)
-        process.stderr.close()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        try:
+            assert process.stderr is not None
+            assert any(line.startswith(b"step ") for line in process.stderr)
+            process.stderr.close()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()
     assert list((run / "checkpoints").glob("step_*"))
 
 
 def test_training_goes_on_though_nobody_reads_any_more(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with subprocess.Popen(command(config, run), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    long = ("--set", "training.log_every=1", "--set", "training.steps=96")
+    with subprocess.Popen(command(config, run, *long), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert any(line.startswith(b"step ") for line in process.stderr)
         process.stderr.close()
+        assert not (run / "checkpoints" / "step_00000096").exists(), "closed too late to prove anything"
         assert process.wait(timeout=60) == 0
-    assert weights(run)
+    assert (run / "checkpoints" / "step_00000096").exists()
 
 
 def test_a_ctrl_c_that_is_ignored_is_none(config: Path, tmp_path: Path) -> None:

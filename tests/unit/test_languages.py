@@ -21,4 +21,8 @@ def test_codes_of_three_letters_are_those_of_iso() -> None:
 def test_what_is_not_known_does_not_differ() -> None:
     assert not differ(("zh", "en"), ("zho", "eng"))
     assert not differ(("", "en"), ("fr", "en"))
+    assert not differ(("pt", "en"), ("pt-BR", "en"))
+    assert not differ(("zho_Hans", "en"), ("zh-hans", "en"))
     assert differ(("de", "en"), ("en", "de"))
+    assert differ(("zh-Hans", "zh-Hant"), ("zh-Hant", "zh-Hans"))
+    assert differ(("yue", "en"), ("zh", "en"))

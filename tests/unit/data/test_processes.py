@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_a_killed_worker_is_told() -> None:
 
 
 @pytest.fixture
-def interrupted_forks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def interrupted_forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Processes that were forked since; Ctrl-C comes with the first."""
     forked: list[int] = []
 
@@ -71,9 +71,7 @@ def interrupted_forks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return process
 
     monkeypatch.setattr(os, "fork", fork)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in its background
-    yield forked
-    signal.signal(signal.SIGINT, before)
+    return forked
 
 
 def ends(process: int) -> bool:

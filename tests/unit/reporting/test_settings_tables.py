@@ -35,7 +35,7 @@ def test_a_setting_that_one_run_lacks_differs() -> None:
 
 
 def test_equal_runs_are_said_to_be_equal() -> None:
-    assert "All settings are the same." in above_the_fold(settings_tables(runs(FIRST, FIRST)))
+    assert "All settings are the same" in above_the_fold(settings_tables(runs(FIRST, FIRST)))
 
 
 def test_what_each_run_has_in_its_own_folder_is_no_difference(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_what_each_run_has_in_its_own_folder_is_no_difference(tmp_path: Path) ->
         text = CorpusConfig(source=str(folder / "data/train.de"), target=str(tmp_path / "shared.en"))
         found.append(Run(name, folder, folder, Config(data=DataConfig(train=(text,))), [], None, 0))
     html = settings_tables(found)
-    assert "All settings are the same." in above_the_fold(html)
+    assert "All settings are the same" in above_the_fold(html)
     assert f"source data/train.de, target {tmp_path}/shared.en" in text_of(html)
 
 
