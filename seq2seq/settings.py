@@ -181,6 +181,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             such = f", such as {json.dumps([value])}" if isinstance(value, str | int | float) else ""
+            if _dataclass_in(hint):
+                such = f" of tables: begin each with [[{path}]], or write {path.rpartition('.')[2]} = [{{ ... }}]"
             raise ConfigError(f"`{path}` = {value!r}: expected a list{such}")
         return tuple(_convert(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if get_origin(hint) is Literal:

@@ -139,7 +139,8 @@ class PrepareConfig:
     max_characters: Annotated[int, "longest side of a pair in characters"] = 1000
     max_words: Annotated[int, "longest side of a pair in words, between spaces; 0 for no bound"] = 0
     max_ratio: Annotated[
-        float, "longest allowed ratio of the sides' lengths in characters, Han ones thrice, for pairs over 20"
+        float,
+        "longest allowed ratio of the sides' lengths in characters, for pairs over 20; Han counts thrice, Hangul twice",
     ] = 4.0
     max_repetition: Annotated[int, "most times that a letter or a word may come in a row; 0 for no bound"] = 0
     drop_copies: Annotated[bool, "drop pairs whose sides are the same, but for case, from four words on"] = False

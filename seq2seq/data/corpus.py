@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seq2seq.config import CorpusConfig
 from seq2seq.data.localisation import reader
 from seq2seq.data.tables import Table, open_table
-from seq2seq.data.unpacking import open_unpacked, text_lines
+from seq2seq.data.unpacking import LONGEST_LINE, open_unpacked, text_lines
 from seq2seq.errors import DataError
 from seq2seq.files import atomic_write
 
@@ -318,6 +318,7 @@ def _read_tsv_with_header(path: Path, corpus: CorpusConfig) -> Iterator[tuple[st
 def _read_csv(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> Iterator[tuple[Any, Any]]:
     """The rows under a header; cells with commas, quotes or line feeds are quoted (RFC 4180)."""
     lines = (f"{line}\n" for line in read_lines(path))
+    csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(lines, strict=True)
     number = 0
     try:

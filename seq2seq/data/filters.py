@@ -31,8 +31,11 @@ _LANGUAGE_FROM = 20  # characters; of shorter texts, the language is a guess
 # one good pair in 600, and find 99 of 100 swapped sentences.
 _SURE = 0.7
 _SURE_OF_SWAP = 1.0
+# Serbian is also written in Latin letters, of which lingua knows these languages alone, which are much the same.
+_ALSO = {"sr": ("hr", "bs")}
 _WIDESPREAD = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja")
 
+_HANGUL = re.compile("[\uac00-\ud7a3]")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WIDTHS = {"FULLWIDTH", "HALFWIDTH"}  # of letters that are else as usual
 _CAPITAL_AT_END = re.compile(r"(?<=([^\W\d_]))[ÃÂ](?=—|[»”’…–](?![^\W\d_]))")
@@ -105,9 +108,11 @@ def has_too_many_words(pair: SentencePair, limit: int) -> bool:
 def differs_in_length(pair: SentencePair, limit: float) -> bool:
     """The longer side, of more than 20 characters, has more than `limit` times the characters of the other.
 
-    In the ratio, a Han character counts as three: it says as much as so many letters.
+    In the ratio, a Han character counts as three, and one of Hangul as two: they say as much as so many letters.
     """
-    shorter, longer = sorted(len(side) + 2 * len(_HAN.findall(side)) for side in pair)
+    shorter, longer = sorted(
+        len(side) + 2 * len(_HAN.findall(side)) + len(_HANGUL.findall(side)) for side in pair
+    )
     return max(map(len, pair)) > _RATIO_FROM and longer > limit * shorter
 
 
@@ -219,7 +224,8 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
     if codes[0] == codes[1]:
         raise ConfigError(f"`prepare.identify_language` = true: both languages are {codes[0]!r}; set it to false")
     # Among all languages, short texts would be taken for a rare one: these two, and those that much of the web is in.
-    candidates = [known[code] for code in {*codes, *_WIDESPREAD}]
+    owns = [{known[code], *(known[each] for each in _ALSO.get(code, ()) if each not in codes)} for code in codes]
+    candidates = {*owns[0], *owns[1], *(known[code] for code in _WIDESPREAD)}
     detector = lingua.LanguageDetectorBuilder.from_languages(*candidates).build()
 
     def drops(pair: SentencePair) -> bool:
@@ -228,12 +234,14 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
             {found.language: found.value for found in detector.compute_language_confidence_values(text)}
             for text in texts
         ]
-        for text, own, found in zip(texts, codes, shares, strict=True):
-            others = max(share for language, share in found.items() if language != known[own])
+        for text, own, found in zip(texts, owns, shares, strict=True):
+            others = max(share for language, share in found.items() if language not in own)
             if len(text) >= _LANGUAGE_FROM and others >= _SURE:
                 return True
         source, target = (
-            math.log(found[known[codes[1]]] + 1e-9) - math.log(found[known[codes[0]]] + 1e-9) for found in shares
+            math.log(sum(found[each] for each in owns[1]) + 1e-9)
+            - math.log(sum(found[each] for each in owns[0]) + 1e-9)
+            for found in shares
         )
         return source - target > _SURE_OF_SWAP
 

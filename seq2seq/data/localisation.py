@@ -6,6 +6,7 @@ declarations of entities, which a small file can blow up memory with, is refused
 
 from __future__ import annotations
 
+import gettext
 import io
 import lzma
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from seq2seq.data.unpacking import open_unpacked, text_lines
 from seq2seq.errors import DataError
+from seq2seq.languages import language_of
 
 Pairs = Iterator[tuple[str | None, str | None]]
 
@@ -39,14 +41,14 @@ def reader(path: Path) -> Callable[[Path, tuple[str, str]], Pairs] | None:
 def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
     """The texts of each translation unit in the two languages; None where it has none.
 
-    A language is found by its code: `en` is also `en-US`, unless a unit has both.
+    A language is found by its code: `en` is also `en-US` and `eng`, unless a unit has both.
 
     Raises:
-        DataError: if it is no XML, declares entities, or the languages are not known.
+        DataError: if it is no XML, declares entities, has no unit in one of the languages, or these are not known.
     """
     if not all(languages):
         raise DataError(f"{path}: set `data.source_language` and `data.target_language`, to choose among its languages")
-    root = None
+    root, seen = None, set[str]()
     for event, element in _elements(path):
         if event == "start":
             root = element if root is None else root
@@ -57,7 +59,8 @@ def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
         for variant in element:
             if _name(variant) == "tuv":
                 language = variant.get(_LANGUAGE) or variant.get("lang") or ""
-                texts.setdefault(language.lower(), "".join(_plain(seg) for seg in variant if _name(seg) == "seg"))
+                texts.setdefault(language, "".join(_plain(seg) for seg in variant if _name(seg) == "seg"))
+        seen.update(texts)
         yield _text_in(languages[0], texts), _text_in(languages[1], texts)
         element.clear()
         assert root is not None
@@ -65,12 +68,15 @@ def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
             body = root[-1]
             if _name(body) == "body":
                 body.clear()  # the units that are done, or all of them would stay
+    for language in languages:
+        if seen and not any(_is_code_of(language, code) for code in seen):
+            raise DataError(f"{path}: is in {', '.join(sorted(seen))}, not in {language}; check `data.*_language`")
 
 
 def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
     """Messages and their translations; those that are not translated, or fuzzy, or obsolete, are left out.
 
-    Of a message with plural forms, these are the singular and the last plural. If its header says that the
+    Of a message with plural forms, these are those for one and for a hundred things. If its header says that the
     translations are in the source language and not in the target's, they are the source.
 
     Raises:
@@ -78,7 +84,7 @@ def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
     """
     store = _parsed(_toolkit("po", path).pofile.parsefile, path)
     into = str(store.parseheader().get("Language") or "")
-    pairs = _units(store, lambda unit: bool(unit.isfuzzy()))
+    pairs = _units(store, lambda unit: bool(unit.isfuzzy()), _plural_forms(store))
     is_swapped = _is_code_of(languages[0], into) and not _is_code_of(languages[1], into)
     is_code = re.fullmatch(r"[A-Za-z]{2,3}([-_@].*)?", into)
     if is_code and all(languages) and not is_swapped and not _is_code_of(languages[1], into):
@@ -106,7 +112,11 @@ def read_xliff(path: Path, languages: tuple[str, str]) -> Pairs:
     if version.startswith("2"):
         pairs = _units(_parsed(_toolkit("xliff2", path).Xliff2File.parsefile, path), _is_initial)
     else:
-        pairs = _units(_parsed(_toolkit("factory", path).getobject, path), _needs_work)
+        store = _parsed(_toolkit("factory", path).getobject, path)
+        for element in list(store.document.iter()):
+            if isinstance(element.tag, str) and _name(element) in _CODES:
+                element[:], element.text = [], None
+        pairs = _units(store, _needs_work)
     return _swapped(pairs) if is_swapped else pairs
 
 
@@ -162,13 +172,28 @@ def _parsed(parse: Callable[[str], Any], path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({told}); check that it is whole") from None
 
 
-def _units(store: Any, is_doubtful: Callable[[Any], bool]) -> Pairs:
+def _plural_forms(store: Any) -> tuple[int, int]:
+    """Which translations of a message are the ones for one and for many things: by the header, or the first and last.
+
+    In Arabic, the first one is for none; in Slovenian and Latvian, the last one is for some other number.
+    """
+    found = re.search(r"plural=([^;]+)", str(store.parseheader().get("Plural-Forms") or ""))
+    try:
+        form = gettext.c2py(found[1]) if found else None
+        return (form(1), form(100)) if form else (0, -1)
+    except (ValueError, ZeroDivisionError):  # no formula
+        return 0, -1
+
+
+def _units(store: Any, is_doubtful: Callable[[Any], bool], forms_of: tuple[int, int] = (0, -1)) -> Pairs:
     for unit in store.units:
         if unit.isheader() or unit.isobsolete() or is_doubtful(unit):
             continue
         forms = [(str(unit.source or ""), str(unit.target or ""))]
         if unit.hasplural() and len(unit.source.strings) > 1:
-            forms.append((str(unit.source.strings[1]), str(unit.target.strings[-1])))
+            texts = unit.target.strings
+            one, many = (i if i < len(texts) else -1 for i in forms_of)
+            forms = [(str(unit.source.strings[0]), str(texts[one])), (str(unit.source.strings[1]), str(texts[many]))]
         yield from (form for form in forms if all(form))
 
 
@@ -249,7 +274,7 @@ def _plain(element: Any) -> str:
 def _text_in(language: str, texts: dict[str, str]) -> str | None:
     """The text in a language: `en` is also `en-US`, and the other way round, but `pt-BR` is not `pt-PT`."""
     found = [code for code in texts if _is_code_of(language, code)]
-    found.sort(key=lambda code: _code(code) != _code(language))
+    found.sort(key=lambda code: (not texts[code].strip(), _code(code) != _code(language)))
     return texts[found[0]] if found else None
 
 
@@ -259,4 +284,5 @@ def _is_code_of(language: str, code: str) -> bool:
 
 
 def _code(language: str) -> str:
-    return language.lower().replace("_", "-")
+    """A code such as `en-us`, its language by two letters if it has such."""
+    return "-".join([language_of(language), *re.split("[-_]", language.lower())[1:]])

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from seq2seq.errors import DataError
 
+_AT_ONCE = 2**11  # bytes that are unpacked at once: of zeros, zstandard makes 2^15 times as much of them
 LONGEST_LINE = 2**26  # bytes; what goes on without a line end must not fill memory
 
 
@@ -108,12 +109,13 @@ def _open_zstandard(path: Path) -> IO[bytes]:
                 if self._begun:
                     raise EOFError
                 return False
+            some, rest = self._packed[:_AT_ONCE], self._packed[_AT_ONCE:]
             try:
-                self._unpacked = memoryview(self._frame.decompress(self._packed))
+                self._unpacked = memoryview(self._frame.decompress(some))
             except zstandard.ZstdError as error:
                 raise OSError(None, f"damaged, or not zstandard ({error})") from None
             self._begun = not self._frame.eof
-            self._packed = self._frame.unused_data if self._frame.eof else b""
+            self._packed = self._frame.unused_data + rest if self._frame.eof else rest
             if self._frame.eof:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
             return True

@@ -299,7 +299,7 @@ class _Comparison:
         """
         end = self.ours.tokenizer.eos_id
         sources = [source for source, _, _ in unequal]
-        targets = [[[*pair[side].tokens, end] for pair in unequal] for side in (1, 2)]
+        targets = ([[*mine.tokens, end] for _, mine, _ in unequal], [[*other.tokens, end] for _, _, other in unequal])
         log_probs = [token_log_probs(self.ours.model, self.ours.tokenizer, sources, side) for side in targets]
         ties = 0
         for mine, other, our_log_probs, their_log_probs in zip(*targets, *log_probs, strict=True):

@@ -61,9 +61,10 @@ def test_ratio_counts_from_twenty_characters_on() -> None:
         ("Device is already configured", "设备已配置"),
         ("Please turn on the light in the kitchen.", "请打开厨房里的灯。"),
         ("Configuration settings", "設定"),
+        ("Authentication failed.", "인증 실패"),
     ],
 )
-def test_a_han_character_is_as_long_as_three_letters(text: str, translation: str) -> None:
+def test_a_han_character_is_as_long_as_three_letters_and_one_of_hangul_as_two(text: str, translation: str) -> None:
     assert not on_either_side(lambda pair: differs_in_length(pair, 4), text, translation)
     assert on_either_side(lambda pair: differs_in_length(pair, 4), text * 3, translation)
 
@@ -169,6 +170,15 @@ def test_language_tells_swapped_and_foreign_sides() -> None:
     assert drops(SentencePair("Le fichier n'a pas pu être ouvert en lecture.", GERMAN))
     assert not drops(SentencePair("OpenOffice", "OpenOffice"))
     assert not drops(SentencePair("/etc/einstellungen/der_benutzer.conf", "/etc/settings/of_the_users.conf"))
+
+
+@pytest.mark.parametrize("languages", [("en", "sr"), ("en", "sr-Latn"), ("eng", "srp")])
+def test_serbian_may_be_in_either_script(languages: tuple[str, str]) -> None:
+    drops = other_language(languages)
+    for serbian in ("Nije moguće otvoriti datoteku za čitanje.", "Није могуће отворити датотеку за читање."):
+        assert not drops(SentencePair(ENGLISH, serbian))
+        assert drops(SentencePair(serbian, ENGLISH))
+    assert drops(SentencePair(ENGLISH, GERMAN))
 
 
 @pytest.mark.parametrize(

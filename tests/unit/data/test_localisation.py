@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -94,8 +95,6 @@ def test_tmx_may_be_compressed(tmp_path: Path, ending: str) -> None:
 def test_tmx_is_read_piece_by_piece(tmp_path: Path) -> None:
     unit = '<tu><tuv xml:lang="en"><seg>dog</seg></tuv><tuv xml:lang="de"><seg>Hund</seg></tuv></tu>\n'
     path = write(tmp_path / "a.tmx", f"<tmx><body>\n{unit * 50_000}</body></tmx>")
-    import tracemalloc
-
     tracemalloc.start()
     assert sum(1 for _ in read_corpus(CorpusConfig(path=str(path)), LANGUAGES)) == 50_000
     peak = tracemalloc.get_traced_memory()[1]
@@ -185,8 +184,44 @@ def test_varieties_of_a_language(tmp_path: Path) -> None:
     path = CorpusConfig(path=str(write(tmp_path / "a.tmx", f"<tmx><body>{unit}</body></tmx>")))
     for target in ("pt", "pt-BR", "pt_br"):
         assert list(read_corpus(path, ("en", target))) == [("dog", "cachorro")]
-    assert list(read_corpus(path, ("en", "pt-PT"))) == list(read_corpus(path, ("en-US", "pt"))) == []
+    assert list(read_corpus(path, ("eng", "por"))) == [("dog", "cachorro")]
+    for languages, named in ((("en", "pt-PT"), "pt-PT"), (("en-US", "pt"), "en-US"), (("en", "zh"), "zh")):
+        with pytest.raises(DataError, match=f"is in en-GB, pt-BR, not in {named}; check"):
+            list(read_corpus(path, languages))
 
+
+def test_an_empty_variety_hides_no_other(tmp_path: Path) -> None:
+    unit = """<tu><tuv xml:lang="en-US"><seg> </seg></tuv><tuv xml:lang="en-GB"><seg>dog</seg></tuv>
+    <tuv xml:lang="de"><seg>Hund</seg></tuv></tu>"""
+    assert pairs_of(write(tmp_path / "a.tmx", f"<tmx><body>{unit}</body></tmx>")) == [("dog", "Hund")]
+
+
+def test_markup_in_the_codes_of_xliff_is_no_text(tmp_path: Path) -> None:
+    source = 'the <bpt id="1">&lt;b&gt;</bpt>big<ept id="1">&lt;/b&gt;</ept> dog<ph id="2">%s</ph>s'
+    text = XLIFF.replace("<source>dog", f"<source>{source}")
+    text = text.replace("<target>Hund", '<target>der <g id="1">große</g> <x id="2"/>Hund')
+    assert pairs_of(write(tmp_path / "a.xlf", text))[0] == ("the big dogs", "der große Hund")
+
+
+@pytest.mark.parametrize(
+    ("rule", "one", "many"),
+    [
+        ("nplurals=4; plural=(n%100==1 ? 1 : n%100==2 ? 2 : n%100==3 || n%100==4 ? 3 : 0);", "1", "0"),
+        ("nplurals=3; plural=(n%10==1 && n%100!=11 ? 0 : n != 0 ? 1 : 2);", "0", "1"),
+        ("nplurals=1; plural=0;", "0", "0"), ("nplurals=2; plural=n !+ 1;", "0", "3"),
+        ("nplurals=9; plural=n > 1 ? 8 : 0;", "0", "3"), ("nplurals=INTEGER; plural=EXPRESSION;", "0", "3"),
+    ],
+)  # fmt: skip
+def test_plural_forms_are_those_of_the_header(tmp_path: Path, rule: str, one: str, many: str) -> None:
+    forms = "".join(f'msgstr[{i}] "{i}"\n' for i in range(4))
+    text = f"""msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+"Plural-Forms: {rule}\\n"
+
+msgid "a"
+msgid_plural "b"
+{forms}"""
+    assert pairs_of(write(tmp_path / "a.po", text)) == [("a", one), ("b", many)]
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_damaged_and_marked_archives(packing: int, tmp_path: Path) -> None:
@@ -225,6 +260,8 @@ def test_csv_has_a_header_and_quoted_cells(tmp_path: Path) -> None:
     text = '\ufeffid,en,de\n1,"a, ""b""\nc","Ä"\n2,,x\n3,dog,Hund\n'
     assert pairs_of(write(tmp_path / "a.csv", text)) == [('a, "b" c', "Ä"), ("dog", "Hund")]
     assert pairs_of(tmp_path / "a.csv", source_column="de", target_column="id")[0] == ("Ä", "1")
+    long = "a" * 200_000  # over the limit that Python's reader has by itself
+    assert pairs_of(write(tmp_path / "b.csv", f"en,de\n{long},b\n")) == [(long, "b")]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +298,22 @@ def test_nested_columns_may_be_named_as_they_are_listed(tmp_path: Path) -> None:
 def test_tsv_columns_by_the_names_of_the_first_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "id\tDeutsch\tEnglish\n1\tHund\tdog\n")
     assert pairs_of(path, source_column="English", target_column="Deutsch") == [("dog", "Hund")]
+
+
+def test_zstandard_of_zeros_does_not_fill_memory(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    path = tmp_path / "a.de.zst"
+    with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as packing:
+        for _ in range(512):
+            packing.write(bytes(2**20))
+    assert path.stat().st_size < 2**17  # which were unpacked at once
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="no line end in 64 MB"):
+            list(read_lines(path))
+        assert tracemalloc.get_traced_memory()[1] < 350_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_zstandard(tmp_path: Path) -> None:
