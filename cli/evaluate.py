@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @ensemble_option
 @rerank_option
 @device_option
-@language_option("  [default: that of each run]")
+@language_option("  [default: that of a tag, or of each run]")
 @decoding_options("n_best")
 def evaluate(
     *,

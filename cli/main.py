@@ -24,6 +24,7 @@ from typing import Any
 import click
 
 from seq2seq.errors import Interrupted, Seq2SeqError
+from seq2seq.telling import drop
 
 from .streams import complain, drop_stdout
 
@@ -97,6 +98,10 @@ class CommandLine(click.Group):
                 _end_if_awaited(status)
         if not standalone_mode:
             return status
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):  # nobody reads: the interpreter would end with a status of its own
+            drop(sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
 
 

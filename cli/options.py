@@ -17,7 +17,6 @@ from seq2seq.settings import Setting, declared
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-
 class _PathType(click.Path):
     """A path, which an empty text is none: it would be the working folder."""
 

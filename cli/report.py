@@ -33,7 +33,7 @@ def _named_files(context: click.Context, parameter: click.Parameter, values: tup
 @click.option("--beam-size", type=int, metavar="N", help="Of the runs' translations.  [default: that of each run]")
 @ensemble_option
 @rerank_option
-@language_option("  [default: that of the first run]")
+@language_option("  [default: that of a tag, or of the first run]")
 @device_option
 def report(
     *,

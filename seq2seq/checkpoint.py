@@ -132,8 +132,8 @@ def checkpoints(run: Path) -> list[Path]:
 
 def name_to_keep(checkpoint: Path) -> str | None:
     """The name of a checkpoint, or of what it is a link to, if a run finds it by that; else None."""
-    name = checkpoint.resolve().name
-    return name if re.fullmatch(r"step_\d+|average_.+", name) else None
+    names = (checkpoint.name, checkpoint.resolve().name)
+    return next((name for name in names if re.fullmatch(r"step_\d+|average_.+", name)), None)
 
 
 def due_checkpoints(run: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.errors import DataError
-from seq2seq.languages import language_of
+from seq2seq.languages import written_language
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
@@ -252,7 +252,7 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
-    language = _written(target_language)
+    language = written_language(target_language)
     without_spaces = language in ("zh", "ja")  # TER's words are characters then
     metrics = {
         "bleu": _bleu(language, lowercase=False),
@@ -265,15 +265,9 @@ def _metrics(target_language: str) -> dict[str, Metric]:
     return metrics
 
 
-def _written(code: str) -> str:
-    """The language of a code, or Chinese, if it is written so: Cantonese, Wu and classical Chinese."""
-    language = language_of(code)
-    return "zh" if language in ("yue", "wuu", "lzh") else language
-
-
 def _check_language(references: Sequence[str], target_language: str) -> None:
     """Warn if BLEU would take most sentences for single words."""
-    if _written(target_language) not in ("zh", "ja", "ko"):
+    if written_language(target_language) not in ("zh", "ja", "ko"):
         filled = [text for text in references if text.strip()]
         if sum(1 for text in filled if _NO_SPACES.search(text)) * 2 > len(filled):
             _warn_of_no_spaces(target_language)

@@ -29,20 +29,31 @@ _TWO_LETTERS = dict(pair.split(":") for pair in _CODES.split())
 
 def language_of(code: str) -> str:
     """The language of a code such as `zh-Hant` or `zho_Hans`, by its code of two letters, if it has one."""
-    first, _ = _parts(code)
+    first = subtags(code)[0]
     return _TWO_LETTERS.get(first, first)
 
 
+def written_language(code: str) -> str:
+    """The same, but Chinese for what is written so: Cantonese, Wu and classical Chinese."""
+    language = language_of(code)
+    return "zh" if language in ("yue", "wuu", "lzh") else language
+
+
 def differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether source or target languages differ, or their varieties; what one of them does not say does not."""
+    """Whether source or target languages differ, their scripts or their regions; what one does not say does not."""
     for a, b in zip(one, other, strict=True):
-        varieties = {variety for variety in (_parts(a)[1], _parts(b)[1]) if variety}
-        if a and b and (language_of(a) != language_of(b) or len(varieties) > 1):
+        mine, theirs = _by_kind(a), _by_kind(b)
+        is_other = language_of(a) != language_of(b) or any(mine[kind] != theirs[kind] for kind in mine.keys() & theirs)
+        if a and b and is_other:
             return True
     return False
 
 
-def _parts(code: str) -> tuple[str, str]:
-    """The language and its variety, such as `zho` and `hans` of `zho_Hans`."""
-    first, *rest = re.split("[-_]", code.lower())
-    return first, "-".join(rest)
+def subtags(code: str) -> list[str]:
+    """The parts of a code, such as `zho` and `hans` of `zho_Hans`, or `sr` and `latin` of `sr@latin`."""
+    return re.split("[-_@]", code.lower())
+
+
+def _by_kind(code: str) -> dict[str, str]:
+    """Script and region of a code: a script has four letters."""
+    return {"script" if len(part) == 4 and part.isalpha() else "region": part for part in subtags(code)[1:]}

@@ -126,8 +126,8 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def base_config(run: Path) -> Path | None:
     """The config.toml of a run, or of the one that a checkpoint is in; None if there is none."""
-    file = (run.parent.parent if run.parent.name == "checkpoints" else run) / "config.toml"
-    return file if file.exists() else None
+    places = (run, run.parent.parent) if run.parent.name == "checkpoints" else (run,)
+    return next((place / "config.toml" for place in places if (place / "config.toml").exists()), None)
 
 
 def _with_own_prepare(values: dict[str, Any]) -> dict[str, Any]:

@@ -318,7 +318,7 @@ def _read_tsv_with_header(path: Path, corpus: CorpusConfig) -> Iterator[tuple[st
 def _read_csv(path: Path, corpus: CorpusConfig, languages: tuple[str, str]) -> Iterator[tuple[Any, Any]]:
     """The rows under a header; cells with commas, quotes or line feeds are quoted (RFC 4180)."""
     lines = (f"{line}\n" for line in read_lines(path))
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(LONGEST_LINE // 4)  # characters, of four bytes each
     rows = csv.reader(lines, strict=True)
     number = 0
     try:

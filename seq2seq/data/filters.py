@@ -22,7 +22,7 @@ from seq2seq.data.corpus import SentencePair
 from seq2seq.data.sides import Sides
 from seq2seq.data.words import words_of_language
 from seq2seq.errors import ConfigError
-from seq2seq.languages import language_of
+from seq2seq.languages import written_language
 
 _RATIO_FROM = 20  # characters; shorter pairs, such as 是 = "That is right.", have no usual ratio
 _COPY_FROM = 4  # words; shorter texts, such as names, are often the same in both languages
@@ -31,8 +31,6 @@ _LANGUAGE_FROM = 20  # characters; of shorter texts, the language is a guess
 # one good pair in 600, and find 99 of 100 swapped sentences.
 _SURE = 0.7
 _SURE_OF_SWAP = 1.0
-# Serbian is also written in Latin letters, of which lingua knows these languages alone, which are much the same.
-_ALSO = {"sr": ("hr", "bs")}
 _WIDESPREAD = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja")
 
 _HANGUL = re.compile("[\uac00-\ud7a3]")
@@ -110,9 +108,7 @@ def differs_in_length(pair: SentencePair, limit: float) -> bool:
 
     In the ratio, a Han character counts as three, and one of Hangul as two: they say as much as so many letters.
     """
-    shorter, longer = sorted(
-        len(side) + 2 * len(_HAN.findall(side)) + len(_HANGUL.findall(side)) for side in pair
-    )
+    shorter, longer = sorted(len(side) + 2 * len(_HAN.findall(side)) + len(_HANGUL.findall(side)) for side in pair)
     return max(map(len, pair)) > _RATIO_FROM and longer > limit * shorter
 
 
@@ -215,7 +211,7 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
             "`prepare.identify_language` = true: needs the package lingua; pip install 'seq2seq[language-id]'"
         ) from None
     known = {language.iso_code_639_1.name.lower(): language for language in lingua.Language.all()}
-    codes = [language_of(language) for language in languages]
+    codes = [written_language(language) for language in languages]
     if unknown := [code for code in codes if code not in known]:
         raise ConfigError(
             f"`prepare.identify_language` = true: does not know the language {unknown[0]!r}; it knows "
@@ -223,8 +219,10 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
         )
     if codes[0] == codes[1]:
         raise ConfigError(f"`prepare.identify_language` = true: both languages are {codes[0]!r}; set it to false")
+    # Serbian in Latin letters is for lingua what they know of the same language by other names.
     # Among all languages, short texts would be taken for a rare one: these two, and those that much of the web is in.
-    owns = [{known[code], *(known[each] for each in _ALSO.get(code, ()) if each not in codes)} for code in codes]
+    also = () if {"hr", "bs"} & {*codes} else ("hr", "bs")
+    owns = [{known[code], *(known[each] for each in also if code == "sr")} for code in codes]
     candidates = {*owns[0], *owns[1], *(known[code] for code in _WIDESPREAD)}
     detector = lingua.LanguageDetectorBuilder.from_languages(*candidates).build()
 

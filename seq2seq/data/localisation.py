@@ -13,13 +13,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from seq2seq.data.unpacking import open_unpacked, text_lines
 from seq2seq.errors import DataError
-from seq2seq.languages import language_of
+from seq2seq.languages import language_of, subtags
 
 Pairs = Iterator[tuple[str | None, str | None]]
 
@@ -70,7 +71,8 @@ def read_tmx(path: Path, languages: tuple[str, str]) -> Pairs:
                 body.clear()  # the units that are done, or all of them would stay
     for language in languages:
         if seen and not any(_is_code_of(language, code) for code in seen):
-            raise DataError(f"{path}: is in {', '.join(sorted(seen))}, not in {language}; check `data.*_language`")
+            found = ", ".join(sorted(filter(None, seen))) or "no language that it names"
+            raise DataError(f"{path}: is in {found}, not in {language}; check `data.*_language`")
 
 
 def read_po(path: Path, languages: tuple[str, str]) -> Pairs:
@@ -181,7 +183,7 @@ def _plural_forms(store: Any) -> tuple[int, int]:
     try:
         form = gettext.c2py(found[1]) if found else None
         return (form(1), form(100)) if form else (0, -1)
-    except (ValueError, ZeroDivisionError):  # no formula
+    except (ValueError, SyntaxError, ZeroDivisionError):  # no formula
         return 0, -1
 
 
@@ -192,7 +194,7 @@ def _units(store: Any, is_doubtful: Callable[[Any], bool], forms_of: tuple[int, 
         forms = [(str(unit.source or ""), str(unit.target or ""))]
         if unit.hasplural() and len(unit.source.strings) > 1:
             texts = unit.target.strings
-            one, many = (i if i < len(texts) else -1 for i in forms_of)
+            one, many = (i if 0 <= i < len(texts) else -1 for i in forms_of)
             forms = [(str(unit.source.strings[0]), str(texts[one])), (str(unit.source.strings[1]), str(texts[many]))]
         yield from (form for form in forms if all(form))
 
@@ -283,6 +285,7 @@ def _is_code_of(language: str, code: str) -> bool:
     return found.startswith(wanted) or wanted.startswith(found)
 
 
+@lru_cache(maxsize=1024)
 def _code(language: str) -> str:
     """A code such as `en-us`, its language by two letters if it has such."""
-    return "-".join([language_of(language), *re.split("[-_]", language.lower())[1:]])
+    return "-".join([language_of(language), *subtags(language)[1:]])

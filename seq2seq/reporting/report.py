@@ -43,7 +43,7 @@ class Texts:
         source: what runs translate.
         reference: what translations are scored against.
         systems: names and files of ready-made translations.
-        target_language: chooses sacreBLEU's tokenizer; by default, that of the source's tag, or of the first run.
+        target_language: chooses sacreBLEU's tokenizer; by default, that of a tag, or of the first run.
     """
 
     source: Path | None = None
@@ -114,7 +114,9 @@ def write_report(
         systems.append(System(name, lines, slot, path.name))
     test = Translated(source, reference, systems) if systems else None
     language = texts.target_language or tagged_language(source or [])
-    language = language or (found[0].config.data.target_language if found else "")
+    if found and not language:
+        config = found[0].config
+        language = tagged_language([f"{config.decoding.tag} "]) or config.data.target_language
     with atomic_write(output) as file:
         file.write(report(found, test, drawn, language))
 

@@ -122,6 +122,15 @@ def test_resuming_needs_no_base(
     assert (tmp_path / "run" / "checkpoints" / "step_00000004").exists()
 
 
+def test_a_base_may_lie_in_a_folder_of_any_name(seq2seq: Command, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    shutil.move(tmp_path / "base", tmp_path / "checkpoints" / "base")
+    text = config.read_text(encoding="utf-8").replace('"base"', '"checkpoints/base"')
+    config.write_text(text, encoding="utf-8")
+    done = train(seq2seq, config, "run", "--set", "training.steps=1")
+    assert done.status == 0, done.stderr
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_the_base_is_no_other_while_it_is_there_or_needed(
     is_there: bool, seq2seq: Command, config: Path, tmp_path: Path

@@ -122,11 +122,14 @@ def test_training_goes_on_though_nobody_reads_any_more(config: Path, tmp_path: P
     run = tmp_path / "run"
     long = ("--set", "training.log_every=1", "--set", "training.steps=96")
     with subprocess.Popen(command(config, run, *long), stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        assert any(line.startswith(b"step ") for line in process.stderr)
-        process.stderr.close()
-        assert not (run / "checkpoints" / "step_00000096").exists(), "closed too late to prove anything"
-        assert process.wait(timeout=60) == 0
+        try:
+            assert process.stderr is not None
+            assert any(line.startswith(b"step ") for line in process.stderr)
+            process.stderr.close()
+            assert not (run / "checkpoints" / "step_00000096").exists(), "closed too late to prove anything"
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
     assert (run / "checkpoints" / "step_00000096").exists()
 
 

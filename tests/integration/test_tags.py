@@ -52,6 +52,11 @@ def test_translate_and_evaluate_put_a_tag_before_every_line(
     scored = seq2seq("evaluate", tagged_run, "--tag", "<same>", *files, *options)
     assert scored.status == 0
     assert "100.0" in scored.stdout.decode()
+    (tmp_path / "chinese").write_bytes(typed.replace(b"<same>", b"<2zh>"))
+    files = ("--source", tmp_path / "chinese", "--reference", tmp_path / "found")
+    assert "tok:zh" in seq2seq("evaluate", tagged_run, *files, *options).stdout.decode()
+    assert seq2seq("report", tagged_run, *files, "--output", tmp_path / "page.html", "--device", "cpu").status == 0
+    assert "tok:zh" in (tmp_path / "page.html").read_text(encoding="utf-8")
     unknown = seq2seq("translate", tagged_run, "--tag", "<2fr>", *options, stdin=source)
     assert unknown.status == 1
     assert "tag '<2fr>': is no piece of the vocabulary (symbols it knows: <up>, <same>)" in unknown.stderr

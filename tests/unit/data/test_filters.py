@@ -172,6 +172,10 @@ def test_language_tells_swapped_and_foreign_sides() -> None:
     assert not drops(SentencePair("/etc/einstellungen/der_benutzer.conf", "/etc/settings/of_the_users.conf"))
 
 
+def test_cantonese_is_written_in_chinese() -> None:
+    assert not other_language(("en", "yue"))(SentencePair(ENGLISH, "請打開廚房裡的燈，然後把門關上。"))
+
+
 @pytest.mark.parametrize("languages", [("en", "sr"), ("en", "sr-Latn"), ("eng", "srp")])
 def test_serbian_may_be_in_either_script(languages: tuple[str, str]) -> None:
     drops = other_language(languages)

@@ -110,7 +110,7 @@ def test_po_has_what_is_translated(tmp_path: Path) -> None:
 def test_po_of_another_language_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.po: is in fr, not in de; check"):
         pairs_of(write(tmp_path / "a.po", PO.replace("UTF-8", "UTF-8\\n\"\n\"Language: fr")))
-    for said in ("de_AT", "German"):
+    for said in ("de_AT", "de@formal", "German"):
         text = PO.replace("UTF-8", f"UTF-8\\n\"\n\"Language: {said}")
         assert pairs_of(write(tmp_path / "b.po", text))[0] == ("dog", "Hund")
 
@@ -209,6 +209,7 @@ def test_markup_in_the_codes_of_xliff_is_no_text(tmp_path: Path) -> None:
         ("nplurals=4; plural=(n%100==1 ? 1 : n%100==2 ? 2 : n%100==3 || n%100==4 ? 3 : 0);", "1", "0"),
         ("nplurals=3; plural=(n%10==1 && n%100!=11 ? 0 : n != 0 ? 1 : 2);", "0", "1"),
         ("nplurals=1; plural=0;", "0", "0"), ("nplurals=2; plural=n !+ 1;", "0", "3"),
+        ("nplurals=2; plural=n==!n;", "0", "3"), ("nplurals=2; plural=n-5;", "3", "3"),
         ("nplurals=9; plural=n > 1 ? 8 : 0;", "0", "3"), ("nplurals=INTEGER; plural=EXPRESSION;", "0", "3"),
     ],
 )  # fmt: skip
@@ -222,6 +223,7 @@ msgid "a"
 msgid_plural "b"
 {forms}"""
     assert pairs_of(write(tmp_path / "a.po", text)) == [("a", one), ("b", many)]
+
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_damaged_and_marked_archives(packing: int, tmp_path: Path) -> None:
