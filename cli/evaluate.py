@@ -101,7 +101,7 @@ def evaluate(
             together = [checkpoint, *others]
             translator, language = _open(together, rerank_by, engine, device, decoding)
             for name, translations, speed in _translate(translator, sources, reverse_weights):
-                asked_for = target_language or tagged_language(sources) or language
+                asked_for = target_language or tagged_language(sources, translator.config.tag) or language
                 scores = evaluation.score(translations, targets, target_language=asked_for)
                 rows.append((" + ".join(map(str, together)) + name, scores))
                 speeds.append(speed)
@@ -138,15 +138,13 @@ def _open(
     checkpoints: list[Path], rerank_by: Path | None, engine: EngineName, device: str, options: dict[str, Any]
 ) -> tuple[Translator, str]:
     """What translates with all checkpoints together, and the language it translates to."""
-    from seq2seq.data.tags import tagged_language
     from seq2seq.decoding.loading import load_ensemble, load_reverse
     from seq2seq.decoding.translator import Translator
 
     loaded = load_ensemble(checkpoints, device, engine)
     config = with_decoding(_of_one(loaded.config.decoding), options, rerank_by is not None)
     reverse = load_reverse(rerank_by, loaded.config, device) if rerank_by else None
-    language = tagged_language([f"{config.tag} "]) or loaded.config.data.target_language
-    return Translator.of(loaded, config, reverse), language
+    return Translator.of(loaded, config, reverse), loaded.config.data.target_language
 
 
 def _translate(

@@ -14,12 +14,12 @@ from seq2seq.config.data import (
 )
 from seq2seq.config.decoding import DecodingConfig, WeightPrecision
 from seq2seq.config.files import (
-    base_config,
     config_from_dict,
     config_to_dict,
     load_config,
     relative_paths,
     resolve_paths,
+    run_of,
     save_config,
 )
 from seq2seq.config.model import PRESETS, Activation, ModelConfig, TiedEmbeddings
@@ -56,11 +56,11 @@ __all__ = [
     "TokenizerConfig",
     "TrainingConfig",
     "WeightPrecision",
-    "base_config",
     "config_from_dict",
     "config_to_dict",
     "load_config",
     "relative_paths",
     "resolve_paths",
+    "run_of",
     "save_config",
 ]

@@ -110,8 +110,8 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     path = training.get("initialise_from") if isinstance(training, dict) else None
     if not isinstance(path, str) or not path or _says_all(values):
         return values
-    file = base_config(Path(_absolute(path, folder)))
-    if file is None:
+    file = run_of(Path(_absolute(path, folder))) / "config.toml"
+    if not file.exists():
         return values
     base = _read_toml(file)  # as it stands: a run's config spells all out, whatever it was fine-tuned from itself
     for name in ("model", "tokenizer"):
@@ -124,10 +124,10 @@ def _with_base(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**values, **beneath}
 
 
-def base_config(run: Path) -> Path | None:
-    """The config.toml of a run, or of the one that a checkpoint is in; None if there is none."""
-    places = (run, run.parent.parent) if run.parent.name == "checkpoints" else (run,)
-    return next((place / "config.toml" for place in places if (place / "config.toml").exists()), None)
+def run_of(path: Path) -> Path:
+    """The run that a path names, which may have gone: itself, or the one that a checkpoint is in."""
+    is_checkpoint = path.parent.name == "checkpoints" and not (path / "config.toml").exists()
+    return path.parent.parent if is_checkpoint else path
 
 
 def _with_own_prepare(values: dict[str, Any]) -> dict[str, Any]:

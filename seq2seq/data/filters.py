@@ -219,10 +219,10 @@ def other_language(languages: tuple[str, str]) -> Callable[[SentencePair], bool]
         )
     if codes[0] == codes[1]:
         raise ConfigError(f"`prepare.identify_language` = true: both languages are {codes[0]!r}; set it to false")
-    # Serbian in Latin letters is for lingua what they know of the same language by other names.
+    # lingua knows Serbian in Cyrillic letters alone; in Latin ones, it takes it for what is much the same.
+    latin_serbian = ("hr", "bs") if codes[0] not in ("hr", "bs") and codes[1] not in ("hr", "bs") else ()
+    owns = [{known[each] for each in (code, *(latin_serbian if code == "sr" else ()))} for code in codes]
     # Among all languages, short texts would be taken for a rare one: these two, and those that much of the web is in.
-    also = () if {"hr", "bs"} & {*codes} else ("hr", "bs")
-    owns = [{known[code], *(known[each] for each in also if code == "sr")} for code in codes]
     candidates = {*owns[0], *owns[1], *(known[code] for code in _WIDESPREAD)}
     detector = lingua.LanguageDetectorBuilder.from_languages(*candidates).build()
 

@@ -32,8 +32,11 @@ def without_tags(sources: Sequence[str]) -> list[str]:
     return [without_tag(text) for text in sources] if tags_of_directions(sources) else list(sources)
 
 
-def tagged_language(sources: Sequence[str]) -> str:
-    """The language that the one tag of the sources asks for, as `zh-Hans` of <2zh-Hans>; empty if there is none."""
-    tags = tags_of_directions(sources)
+def tagged_language(sources: Sequence[str], tag: str = "") -> str:
+    """The language that the one tag of the sources asks for, as `zh-Hans` of <2zh-Hans>; empty if there is none.
+
+    The tag is in the sources, or one that is put before them.
+    """
+    tags = tags_of_directions(sources) or {tag}
     found = _LANGUAGE.fullmatch(next(iter(tags))) if len(tags) == 1 else None
     return found[1] if found else ""

@@ -19,7 +19,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import NO_STAGES, Config, CorpusConfig, save_config
+from seq2seq.config import NO_STAGES, Config, CorpusConfig, run_of, save_config
 from seq2seq.data.arrow_files import SIDES, fingerprint_of, pairs_of, read_json, shards_of, table_of
 from seq2seq.data.corpus import read_corpus, write_lines
 from seq2seq.data.preparation import CORPUS, LOCK, Clock, Prepared, Progress, prepare, write_report
@@ -108,8 +108,7 @@ def _tokenizer(config: Config, given: Tokenizer | None, output: Path, progress: 
 def _given(config: Config) -> Tokenizer | None:
     """The tokenizer that the config names, or that of the run that is to be fine-tuned; it knows all tags."""
     if config.training.initialise_from:
-        run = Path(config.training.initialise_from)
-        given = Tokenizer.load((run.parent.parent if run.parent.name == "checkpoints" else run) / _TOKENIZER)
+        given = Tokenizer.load(run_of(Path(config.training.initialise_from)) / _TOKENIZER)
     elif config.tokenizer.path:
         given = Tokenizer.load(config.tokenizer.path)
     else:

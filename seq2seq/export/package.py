@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.checkpoint import LoadedRun, load_model, name_to_keep, read_info, resolve, save_checkpoint
-from seq2seq.config import Config, CorpusConfig, save_config
+from seq2seq.config import Config, CorpusConfig, run_of, save_config
 from seq2seq.data.corpus import read_corpus
 from seq2seq.data.lexicon import Lexicon
 from seq2seq.decoding.loading import MARK
@@ -93,8 +93,7 @@ def lock_of(config: Config, tokenizer_hash: str) -> dict[str, Any]:
 
 def _base(config: Config) -> str:
     """The name of the run that a run was fine-tuned from."""
-    path = Path(config.training.initialise_from)
-    return (path.parent.parent if path.parent.name == "checkpoints" else path).name
+    return run_of(Path(config.training.initialise_from)).name
 
 
 def _provenance(corpus: CorpusConfig, languages: tuple[str, str]) -> dict[str, Any]:

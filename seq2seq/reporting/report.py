@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from seq2seq.checkpoint import resolve
+from seq2seq.config import Config
 from seq2seq.data.tags import tagged_language, without_tags
 from seq2seq.decoding.engine import TorchEngine
 from seq2seq.decoding.ensemble import EnsembleEngine
@@ -113,10 +114,9 @@ def write_report(
     for slot, ((name, path), lines) in enumerate(zip(texts.systems, given, strict=True), len(found)):
         systems.append(System(name, lines, slot, path.name))
     test = Translated(source, reference, systems) if systems else None
-    language = texts.target_language or tagged_language(source or [])
-    if found and not language:
-        config = found[0].config
-        language = tagged_language([f"{config.decoding.tag} "]) or config.data.target_language
+    config = found[0].config if found else Config()
+    asked_for = texts.target_language or tagged_language(source or [], config.decoding.tag)
+    language = asked_for or config.data.target_language
     with atomic_write(output) as file:
         file.write(report(found, test, drawn, language))
 

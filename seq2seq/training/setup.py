@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from seq2seq.checkpoint import latest
-from seq2seq.config import Config, ModelConfig, TokenizerConfig, base_config, load_config, save_config
+from seq2seq.config import Config, ModelConfig, TokenizerConfig, load_config, run_of, save_config
 from seq2seq.data.corpus import SentencePair, read_corpus
 from seq2seq.data.lexicon import FILE as LEXICON
 from seq2seq.data.token_writer import prepared_tokens
@@ -222,7 +222,8 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     """
     tokenizer = Tokenizer.load(run / "tokenizer")
     own = load_config(run / "config.toml")
-    if (base := config.training.initialise_from) and base_config(Path(base)) is None:
+    base, was = config.training.initialise_from, own.training.initialise_from
+    if base and not (run_of(Path(base)) / "config.toml").exists():
         # Which the config had from the base; what is not a default, it says itself.
         model, tokens = _filled(config.model, own.model), _filled(config.tokenizer, own.tokenizer)
         config = replace(config, model=model, tokenizer=tokens)
@@ -231,8 +232,7 @@ def _take_up(config: Config, run: Path, say: Callable[[str], None]) -> tuple[Con
     before, now = (flat(to_dict(value)) for value in (own, config))
     changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
     free = {"tokenizer.path"}
-    was = own.training.initialise_from
-    if base and was and base_config(Path(was)) is None and latest(run) is not None:
+    if base and was and not (run_of(Path(was)) / "config.toml").exists() and latest(run) is not None:
         free.add("training.initialise_from")
     fixed = sorted(name for name in changed if name.startswith(_FIXED) and name not in free)
     if fixed:

@@ -10,7 +10,7 @@ from seq2seq.data.tags import tagged_language, without_tags
 )  # fmt: skip
 def test_a_tag_tells_the_language(tag: str, language: str) -> None:
     sources = [f"{tag} A dog.", f"{tag} Cats."] * 3
-    assert tagged_language(sources) == language
+    assert tagged_language(sources) == tagged_language(["A dog."], tag) == language
     assert without_tags(sources) == (["A dog.", "Cats."] * 3 if tag else sources)
 
 
